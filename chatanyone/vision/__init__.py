@@ -1,0 +1,1 @@
+"""MediaPipe behind small typed functions."""

@@ -1,0 +1,1 @@
+"""Audio to motion: coefficients, keypoints and meshes; no images, no files of users, no sockets."""

@@ -1,0 +1,1 @@
+"""Speech features: Whisper-style log-mel and the encoder behind it."""

@@ -1,0 +1,1 @@
+"""Diffusion: noise schedule and sampler, no nets."""

@@ -1,0 +1,1 @@
+"""3DMM head and hands: coefficients to keypoints and meshes."""

@@ -1,0 +1,1 @@
+"""Motion to pixels: begins at keypoints and meshes, ends at frames."""
