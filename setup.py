@@ -1,0 +1,3 @@
+from setuptools import setup  # everything else is in setup.cfg; pip needs this file to find it
+
+setup()
