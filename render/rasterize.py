@@ -15,6 +15,7 @@ visibility carries none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,8 @@ from torch import Tensor
 SUBPIXEL = 128  # snap grid per pixel
 SMALL_EXTENT = 15.9  # px; up to here |edge function| <= 2 * (16 * 128)^2 = 2^23, exact in float32
 CHUNK_CANDIDATES = 1 << 22  # bounds memory when triangles are large
+# Sides of the squares of pixels tested, finely spaced where most triangles of a face lie.
+GROUP_SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, *(2**power for power in range(5, 16)))
 _EMPTY = torch.iinfo(torch.int64).min
 
 
@@ -83,16 +86,12 @@ def interpolate(fragments: Fragments, triangles: Tensor, attributes: Tensor) -> 
     Gradients flow to the attributes and, through the barycentrics, to the vertices.
     """
     B, H, W = fragments.triangle.shape
-    C = attributes.shape[-1]
-    pixel = fragments.mask.flatten().nonzero().squeeze(1)
-    corner = triangles[fragments.triangle.flatten()[pixel]]  # [P, 3]
-    if attributes.shape[0] > 1:
-        corner = corner + (pixel // (H * W) * attributes.shape[1]).unsqueeze(1)
-    value = attributes.reshape(-1, C).index_select(0, corner.flatten()).view(-1, 3, C)
-    weight = fragments.barycentric.reshape(-1, 3).index_select(0, pixel).to(value.dtype)
-    value = (value * weight.unsqueeze(-1)).sum(dim=1)
-    image = value.new_zeros(B * H * W, C).index_copy(0, pixel, value)
-    return image.view(B, H, W, C).permute(0, 3, 1, 2)
+    rows, V, C = attributes.shape
+    pixel, index = _corners(fragments.triangle, triangles, V if rows > 1 else 0)
+    weight = _gather(fragments.barycentric.permute(3, 0, 1, 2).reshape(3, -1), pixel).to(attributes.dtype)
+    value = _gather(attributes.reshape(rows * V, C).t(), index).view(C, 3, index.shape[0] // 3)
+    image = value.new_zeros(C, B * H * W).index_copy(1, pixel, (value * weight).sum(dim=1))
+    return image.view(C, B, H, W).transpose(0, 1)
 
 
 def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
@@ -106,28 +105,37 @@ def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
 
 def _visible(vertices: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool) -> Tensor:
     """Winning triangle of every pixel, ``[B, H, W]`` int64 with -1 for none."""
-    B, F = vertices.shape[0], triangles.shape[0]
+    B, V, D = vertices.shape
+    F = triangles.shape[0]
     H, W = size
-    corner = vertices[:, triangles.flatten()].view(B * F, 3, -1)
-    box, area = _boxes(corner, size)
-    facing = area < 0 if cull else area != 0  # y points down: counter-clockwise from outside is negative here
-    keep = (facing & (box.amin(dim=1) > 0) & corner.isfinite().flatten(1).all(dim=1)).nonzero().squeeze(1)
+    index = triangles.t() + (torch.arange(B, device=triangles.device) * V).view(B, 1, 1)
+    index = index.transpose(0, 1).flatten()  # corner, row, triangle
+    corner = _gather(vertices.reshape(B * V, D).t(), index).view(D, 3, B * F)
+    kept, flip = _keep(corner, size, cull)
     keys = torch.full((B * H * W,), _EMPTY, dtype=torch.int64, device=vertices.device)
-    if keep.numel() > 0:
-        _draw_all(keys, corner[keep], area[keep] < 0, keep, F, size)
+    if kept.numel() > 0:
+        corner = _gather(corner.flatten(0, 1), kept).view(D, 3, -1)
+        _draw_all(keys, corner, flip, kept, F, size)
     return torch.where(keys == _EMPTY, -1, F - 1 - (keys & 0xFFFFFFFF)).view(B, H, W)
 
 
-def _boxes(corner: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Width and height in pixel centres ``[N, 2]`` of each clipped bounding box, and twice the signed area ``[N]``."""
-    H, W = size
-    xy = _snap(corner[:, :, :2])
-    low, high = _pixel_range(xy, H, W)
-    u, v = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
-    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    if corner.shape[-1] == 4:
-        area = torch.where((corner[:, :, 3] > 0).all(dim=1), area, 0.0)
-    return high - low + 1, area
+def _keep(corner: Tensor, size: tuple[int, int], cull: bool) -> tuple[Tensor, Tensor]:
+    """Indices of the triangles of ``[D, 3, N]`` that can cover a pixel centre, and which of them wind negatively."""
+    xy = _snap(corner[:2])
+    low, high = _pixel_range(xy, size)
+    (ux, uy), (vx, vy) = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+    area = ux * vy - uy * vx
+    keep = (area < 0) if cull else (area != 0)  # y points down: counter-clockwise from outside is negative here
+    keep &= (high >= low).all(dim=0) & corner.sum(dim=(0, 1)).isfinite()
+    if corner.shape[0] == 4:
+        keep &= (corner[3] > 0).all(dim=0)
+    kept = keep.nonzero().squeeze(1)
+    return kept, area.index_select(0, kept) < 0
+
+
+def _gather(table: Tensor, index: Tensor) -> Tensor:
+    """``table[:, index]`` for ``[R, N]`` row by row: on the CPU several times faster than one `index_select`."""
+    return torch.stack([row.index_select(0, index) for row in table.contiguous()])
 
 
 def _snap(xy: Tensor) -> Tensor:
@@ -135,107 +143,126 @@ def _snap(xy: Tensor) -> Tensor:
     return (xy * SUBPIXEL).round().double()
 
 
-def _pixel_range(xy: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
-    """First and last pixel ``[N, 2]`` whose centre lies in the bounding box of snapped corners, inside the picture."""
-    half = SUBPIXEL / 2
-    low = ((xy.amin(dim=1) - half) / SUBPIXEL).ceil().clamp_min(0)
-    last = xy.new_tensor([W - 1, H - 1])
-    high = ((xy.amax(dim=1) - half) / SUBPIXEL).floor().minimum(last)
+def _pixel_range(xy: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """First and last pixel ``[2, N]`` whose centre lies in the bounding box of snapped corners, inside the picture."""
+    last = xy.new_tensor([[size[1] - 1], [size[0] - 1]])
+    low = _fold(torch.minimum, xy).div_(SUBPIXEL).sub_(0.5).ceil_().clamp_min_(0)
+    high = _fold(torch.maximum, xy).div_(SUBPIXEL).sub_(0.5).floor_().minimum(last)
     return low, high
 
 
-def _draw_all(keys: Tensor, corner: Tensor, flip: Tensor, index: Tensor, F: int, size: tuple[int, int]) -> None:
-    """Draw the kept triangles group by group; `flip` marks those whose corners must swap to wind positively."""
+def _fold(function: Callable[[Tensor, Tensor], Tensor], xyz: Tensor) -> Tensor:
+    """Reduce the dimension of three corners: two calls are faster than a reduction over so short a dimension."""
+    return function(function(xyz[:, 0], xyz[:, 1]), xyz[:, 2])
+
+
+def _draw_all(keys: Tensor, corner: Tensor, flip: Tensor, kept: Tensor, F: int, size: tuple[int, int]) -> None:
+    """Draw the kept triangles ``[D, 3, N]`` group by group; `flip` marks those whose corners must swap."""
     H, W = size
-    corner = torch.where(flip.view(-1, 1, 1), corner[:, [0, 2, 1]], corner)
-    xy = _snap(corner[:, :, :2])
-    low, high = _pixel_range(xy, H, W)
-    edges = _edge_functions(xy, low)
-    planes = _depth_planes(corner, low)
-    base = (index // F) * (H * W) + low[:, 1].long() * W + low[:, 0].long()
-    rank = F - 1 - index % F
-    span = (high - low + 1).amax(dim=1)
-    large = (xy.amax(dim=1) - xy.amin(dim=1)).amax(dim=1) > SMALL_EXTENT * SUBPIXEL
-    group = span.log2().ceil().long() + 32 * large.long()
-    room = torch.stack([W - low[:, 0], H - low[:, 1]], dim=1)
-    for name in torch.unique(group).tolist():
-        K, dtype = 2 ** (name % 32), torch.float64 if name >= 32 else torch.float32
-        for part in (group == name).nonzero().squeeze(1).split(max(1, CHUNK_CANDIDATES // (K * K))):
-            _draw(keys, edges[part].to(dtype), planes[part], room[part], base[part], rank[part], K, W)
+    corner = torch.where(flip, corner[:, [0, 2, 1]], corner)
+    code, order = _groups(_snap(corner[:2]), size).sort(stable=True)
+    corner, kept = _gather(corner.flatten(0, 1), order).view(corner.shape), kept.index_select(0, order)
+    xy = _snap(corner[:2])
+    side = torch.tensor(GROUP_SIDES, device=keys.device)[code % len(GROUP_SIDES)]
+    limit = torch.stack([W - side, H - side]).clamp_min(0)
+    low = _pixel_range(xy, size)[0].minimum(limit)  # move the square inside the picture
+    edges, planes = _edge_functions(xy, low), _depth_planes(corner, low)
+    base = kept // F * (H * W) + low[1].long() * W + low[0].long()
+    rank = F - 1 - kept % F
+    start = 0
+    for group, count in zip(*(t.tolist() for t in torch.unique_consecutive(code, return_counts=True))):
+        K, dtype = GROUP_SIDES[group % len(GROUP_SIDES)], torch.float64 if group >= len(GROUP_SIDES) else torch.float32
+        cells, limit_count = (min(K, H), min(K, W)), max(1, CHUNK_CANDIDATES // (K * K))
+        for first in range(start, start + count, limit_count):
+            part = slice(first, min(first + limit_count, start + count))
+            _draw(keys, edges[..., part].to(dtype), planes[..., part], base[part], rank[part], cells, W)
+        start += count
+
+
+def _groups(xy: Tensor, size: tuple[int, int]) -> Tensor:
+    """Group ``[N]`` of each triangle: which of `GROUP_SIDES` holds its box, plus their number where it is large."""
+    low, high = _pixel_range(xy, size)
+    sides = torch.tensor(GROUP_SIDES, dtype=xy.dtype, device=xy.device)
+    large = (_fold(torch.maximum, xy) - _fold(torch.minimum, xy)).amax(dim=0) > SMALL_EXTENT * SUBPIXEL
+    return torch.searchsorted(sides, (high - low).amax(dim=0) + 1) + len(GROUP_SIDES) * large
 
 
 def _edge_functions(xy: Tensor, low: Tensor) -> Tensor:
-    """Per triangle and edge ``(constant, per pixel right, per pixel down)``: ``[N, 3, 3]``, inside is >= 0.
+    """``(constant, per pixel right, per pixel down)`` of the three edges: ``[3, 3, N]``, inside is >= 0.
 
-    The top-left rule enters as a bias of one grid unit: the values are whole numbers, so >= 1 is > 0.
+    The top-left rule enters as a bias of one grid unit: the values are whole numbers, so > 0 is >= 1.
     """
-    start, end = xy[:, [1, 2, 0]], xy[:, [2, 0, 1]]
-    dx, dy = (end - start).unbind(dim=-1)
-    first = (low.unsqueeze(1) + 0.5) * SUBPIXEL - start
+    start = xy.roll(-1, 1)
+    dx, dy = xy.roll(-2, 1) - start
+    first_x, first_y = (low.unsqueeze(1) + 0.5) * SUBPIXEL - start
     top_left = (dy < 0) | ((dy == 0) & (dx > 0))
-    constant = dx * first[..., 1] - dy * first[..., 0] - (~top_left).double()
-    return torch.stack([constant, -dy * SUBPIXEL, dx * SUBPIXEL], dim=-1)
+    constant = dx * first_y - dy * first_x - (~top_left).double()
+    return torch.stack([constant, dy * -SUBPIXEL, dx * SUBPIXEL])
 
 
 def _depth_planes(corner: Tensor, low: Tensor) -> Tensor:
-    """Depth (and with ``w``, the pair depth/w and 1/w) as planes over the pixels of the box: ``[N, 1 or 2, 3]``."""
-    corner = corner.double()
-    value = corner[:, :, 2:3]
-    if corner.shape[-1] == 4:
-        value = torch.cat([value, torch.ones_like(value)], dim=-1) / corner[:, :, 3:4]
-    u, v = (corner[:, 1:, :2] - corner[:, :1, :2]).unbind(dim=1)
-    p, q = value[:, 1] - value[:, 0], value[:, 2] - value[:, 0]
-    area = (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).unsqueeze(1)
+    """Depth (with ``w``: depth/w and 1/w) over the pixels of the square: ``[3, 1 or 2, N]`` as the edge functions."""
+    value = corner[2:3]
+    if corner.shape[0] == 4:
+        value = torch.cat([value, torch.ones_like(value)]) / corner[3:4]
+    (ux, vx), (uy, vy) = corner[:2, 1:] - corner[:2, :1]
+    p, q = (value[:, 1:] - value[:, :1]).unbind(dim=1)
+    area = ux * vy - uy * vx
     area = torch.where(area == 0, 1.0, area)  # snapping may give area to a sliver that has none
-    right = (p * v[:, 1:] - q * u[:, 1:]) / area
-    down = (q * u[:, :1] - p * v[:, :1]) / area
-    first = low + 0.5 - corner[:, 0, :2]
-    return torch.stack([value[:, 0] + right * first[:, :1] + down * first[:, 1:], right, down], dim=-1).float()
+    right, down = (p * vy - q * uy) / area, (q * ux - p * vx) / area
+    first_x, first_y = low.float() + 0.5 - corner[:2, 0]
+    return torch.stack([value[:, 0] + right * first_x + down * first_y, right, down])
 
 
 def _draw(
-    keys: Tensor, edges: Tensor, planes: Tensor, room: Tensor, base: Tensor, rank: Tensor, K: int, W: int
+    keys: Tensor, edges: Tensor, planes: Tensor, base: Tensor, rank: Tensor, cells: tuple[int, int], W: int
 ) -> None:
-    """Test the K x K pixels of every triangle of one group and keep the nearest surface in `keys`."""
-    step = torch.arange(K, device=edges.device)
-    x, y = step.repeat(K), step.repeat_interleave(K)
-    grid = torch.stack([torch.ones_like(x), x, y]).to(edges.dtype)
-    value = (edges[:, :, 1:2] * grid[1]).add_(edges[:, :, :1]).add_(edges[:, :, 2:] * grid[2])  # exact: whole numbers
-    inside = value.amin(dim=1) >= 0
-    inside &= (x < room[:, :1]) & (y < room[:, 1:])  # the K x K square may leave the picture
-    triangle, cell = inside.nonzero(as_tuple=True)
-    plane = planes[triangle]
-    depth = plane[..., 0] + plane[..., 1] * x[cell].unsqueeze(1) + plane[..., 2] * y[cell].unsqueeze(1)
-    depth = depth[:, 0] / depth[:, 1] if depth.shape[1] == 2 else depth[:, 0]
-    bits = depth.contiguous().view(torch.int32)
+    """Test a square of pixels for every triangle of one group and keep the nearest surface in `keys`."""
+    x, y = torch.arange(cells[1], device=keys.device), torch.arange(cells[0], device=keys.device)
+    constant, right, down = edges.unsqueeze(-1)
+    row = constant + right * x  # [3, N, columns]
+    value = row.unsqueeze(2) + (down * y).unsqueeze(3)  # exact: whole numbers
+    inside = torch.minimum(torch.minimum(value[0], value[1]), value[2]) >= 0
+    triangle, row_index, column = inside.nonzero().unbind(dim=1)
+    at_first, per_column, per_row = _gather(planes.flatten(0, 1), triangle).view(*planes.shape[:2], triangle.shape[0])
+    depth = at_first + per_column * column + per_row * row_index
+    depth = depth[0] / depth[1] if depth.shape[0] == 2 else depth[0]
+    bits = depth.view(torch.int32)
     ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()  # integers in the order of the floats
-    pixel = base[triangle] + y[cell] * W + x[cell]
-    keys.scatter_reduce_(0, pixel, (ordered << 32) | rank[triangle], reduce="amax")
+    pixel = base.index_select(0, triangle) + row_index * W + column
+    keys.scatter_reduce_(0, pixel, (ordered << 32) | rank.index_select(0, triangle), reduce="amax")
 
 
 def _fragments(vertices: Tensor, triangles: Tensor, winner: Tensor) -> Fragments:
     """Barycentrics and depth of the winning triangles, differentiable in the vertices."""
     B, H, W = winner.shape
-    pixel = (winner.flatten() >= 0).nonzero().squeeze(1)
-    corner_index = triangles[winner.flatten()[pixel]] + (pixel // (H * W) * vertices.shape[1]).unsqueeze(1)
-    D = vertices.shape[-1]
-    corner = vertices.reshape(-1, D).index_select(0, corner_index.flatten()).view(-1, 3, D)
-    weight = _barycentric(corner, pixel % W, pixel // W % H)
-    depth = (weight * corner[:, :, 2]).sum(dim=1)
-    N = B * H * W
-    return Fragments(
-        winner,
-        weight.new_zeros(N, 3).index_copy(0, pixel, weight).view(B, H, W, 3),
-        depth.new_full((N,), -torch.inf).index_copy(0, pixel, depth).view(B, H, W),
-    )
+    _, V, D = vertices.shape
+    pixel, index = _corners(winner, triangles, V)
+    corner = _gather(vertices.reshape(B * V, D).t(), index).view(D, 3, index.shape[0] // 3)
+    row = pixel.div(W, rounding_mode="floor")
+    weight = _barycentric(corner, pixel - row * W, row if B == 1 else row % H)
+    depth = (weight * corner[2]).sum(dim=0)
+    image = weight.new_zeros(3, B * H * W).index_copy(1, pixel, weight)
+    depth = depth.new_full((B * H * W,), -torch.inf).index_copy(0, pixel, depth)
+    return Fragments(winner, image.view(3, B, H, W).permute(1, 2, 3, 0), depth.view(B, H, W))
+
+
+def _corners(winner: Tensor, triangles: Tensor, V: int) -> tuple[Tensor, Tensor]:
+    """Flat indices ``[P]`` of the covered pixels, and of their triangles' corners among B·V vertices, ``[3·P]``."""
+    B, H, W = winner.shape
+    flat = winner.flatten()
+    pixel = (flat >= 0).nonzero().squeeze(1)
+    corner = _gather(triangles.t(), flat.index_select(0, pixel))
+    if B > 1 and V > 0:
+        corner = corner + pixel // (H * W) * V
+    return pixel, corner.flatten()
 
 
 def _barycentric(corner: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """Weights ``[P, 3]`` of corners ``[P, 3, D]`` at pixel centres; perspective correct when D = 4."""
-    px, py = column + 0.5, row + 0.5
-    x, y = corner[:, :, 0] - px.unsqueeze(1), corner[:, :, 1] - py.unsqueeze(1)
-    weight = x.roll(-1, 1) * y.roll(-2, 1) - x.roll(-2, 1) * y.roll(-1, 1)
-    if corner.shape[-1] == 4:
-        weight = weight / corner[:, :, 3]
-    total = weight.sum(dim=1, keepdim=True)
-    return weight / torch.where(total == 0, torch.ones_like(total), total)
+    """Weights ``[3, P]`` of corners ``[D, 3, P]`` at pixel centres; perspective correct when D = 4."""
+    x, y = corner[0] - (column + 0.5), corner[1] - (row + 0.5)
+    weight = torch.stack([x[i - 2] * y[i - 1] - x[i - 1] * y[i - 2] for i in range(3)])
+    if corner.shape[0] == 4:
+        weight = weight / corner[3]
+    total = weight.sum(dim=0)
+    return weight / torch.where(total == 0, 1.0, total)
