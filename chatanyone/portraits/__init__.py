@@ -1,0 +1,1 @@
+"""What `chatanyone.portrait` is made of: framing, matte, plate, body keypoints, storage."""
