@@ -1,0 +1,278 @@
+"""The streaming engine: samples in, frames out. Offline work is a loop over `step`, so there is one path to test.
+
+The engine cuts whatever arrives into hops of `hop` frames before any net sees it, so that the calls the nets receive,
+and with them every bit of the frames, do not depend on how the samples came in. State is a value: `step` returns a new
+one, an old one can be stepped again, `tensors` turns one into a safetensors file, `restored` goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chatanyone import timebase
+from chatanyone.errors import StreamClosed
+from motion.layers.state import StreamState
+from motion.types import BodyMotion, FaceMotion, StyleRange
+
+HOP_FRAMES = 4  # our choice: 133 ms at 30 fps; fewer costs more passes of the denoiser, more costs latency
+
+Frame = NDArray[np.uint8]  # RGB [H, W, 3]
+Samples = Tensor | NDArray[np.float32]  # [n], mono in [-1, 1], 16 kHz
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Dials on the natural amount of movement, 1 is natural."""
+
+    expression: float = 1.0
+    pose: float = 1.0
+    gesture: float = 1.0
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the person moves, taken from a reference clip; both parts are optional.
+
+    range: amplitude of expression and pose (AdaLN)
+    reference: motion of the clip, whose expression tokens are concatenated along time
+    """
+
+    range: StyleRange | None = None
+    reference: FaceMotion | None = None
+
+
+class AudioStage(Protocol):
+    """Samples ``[n]`` → features ``[T, C]``, one row a frame; may hold rows back until later samples came."""
+
+    def init_state(self) -> StreamState: ...
+
+    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, StreamState]: ...
+
+    def flush(self, state: Any) -> tuple[Tensor, StreamState]: ...
+
+
+class FaceStage(Protocol):
+    """Features ``[T, C]`` → face motion; may hold frames back."""
+
+    def init_state(self, seed: int, style: Style, strengths: Strengths) -> StreamState: ...
+
+    def step(self, features: Tensor, state: Any) -> tuple[FaceMotion, StreamState]: ...
+
+    def flush(self, state: Any) -> tuple[FaceMotion, StreamState]: ...
+
+
+class BodyStage(Protocol):
+    """Features ``[T, C]`` and the face motion of the same frames → body motion; may hold frames back."""
+
+    def init_state(self, seed: int, portrait: Any, strengths: Strengths) -> StreamState: ...
+
+    def step(self, features: Tensor, face: FaceMotion, state: Any) -> tuple[BodyMotion, StreamState]: ...
+
+    def flush(self, state: Any) -> tuple[BodyMotion, StreamState]: ...
+
+
+class Scene(Protocol):
+    """One portrait, ready to be driven: motion of T frames → pictures ``[T, 3, H, W]`` in [0, 1]."""
+
+    def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor: ...
+
+
+class Stages(NamedTuple):
+    """The engine's parts; `scene` prepares a portrait for rendering."""
+
+    audio: AudioStage
+    face: FaceStage
+    body: BodyStage
+    scene: Callable[[Any], Scene]
+
+
+@dataclass
+class Clock(StreamState):
+    """How far a session is, and what waits between the stages.
+
+    pending: ``[n]`` samples that do not fill a hop yet
+    features: ``[T, C]`` of frames the face stage has not given yet
+    faces: ``[T, 58]`` packed face motion of frames the body stage has not given yet
+    samples: received; frames: given out
+    """
+
+    pending: Tensor
+    features: Tensor | None = None
+    faces: Tensor | None = None
+    samples: int = 0
+    frames: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """One session: what was made of the portrait, the clock and the states of the stages."""
+
+    scene: Scene
+    clock: Clock
+    audio: StreamState
+    face: StreamState
+    body: StreamState
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the portrait, named ``stage/field``, ready for safetensors."""
+        return {f"{part}/{name}": value for part in _PARTS for name, value in getattr(self, part).tensors().items()}
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> PipelineState:
+        """This (fresh) session at the point where `tensors` was taken."""
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+        for name, value in tensors.items():
+            part, _, field = name.partition("/")
+            if part not in parts:
+                raise ValueError(f"expected names that start with {', '.join(_PARTS)}; '{name}' is of another state")
+            parts[part][field] = value
+        return replace(self, **{part: getattr(self, part).restored(parts[part]) for part in _PARTS})
+
+
+_PARTS = ("clock", "audio", "face", "body")
+
+
+class AvatarPipeline:
+    """Drives portraits by speech.
+
+    Args:
+        stages: the nets and what surrounds them.
+        fps: frame rate of what comes out.
+        hop: frames per pass through the stages.
+        on_motion: is handed the motion of the frames that are about to be rendered.
+    """
+
+    def __init__(self, stages: Stages, fps: Fraction = Fraction(30), hop: int = HOP_FRAMES,
+                 on_motion: Callable[[FaceMotion, BodyMotion], None] | None = None) -> None:
+        self.stages, self.fps, self.hop, self.on_motion = stages, fps, hop, on_motion
+
+    @torch.inference_mode()
+    def init(self, portrait: Any, seed: int = 0, style: Style = Style(),
+             strengths: Strengths = Strengths()) -> PipelineState:
+        """A session at time 0."""
+        stages = self.stages
+        return PipelineState(
+            stages.scene(portrait), Clock(torch.zeros(0)), stages.audio.init_state(),
+            stages.face.init_state(seed, style, strengths), stages.body.init_state(seed, portrait, strengths))
+
+    def step(self, samples: Samples, state: PipelineState) -> tuple[list[Frame], PipelineState]:
+        """Takes any number of samples, gives the frames that they complete.
+
+        Raises:
+            StreamClosed: the session was flushed.
+        """
+        made: list[Frame] = []
+        for frames, state in self.iterate(samples, state):
+            made += frames
+        return made, state
+
+    def iterate(self, samples: Samples, state: PipelineState) -> Iterator[tuple[list[Frame], PipelineState]]:
+        """`step`, one hop at a time, so that a long chunk needs no more memory than a short one."""
+        for piece in _mono(samples).split(timebase.SAMPLE_RATE_HZ):
+            state = self._receive(piece, state)
+            yield [], state
+            while (hop := self._next_hop(state.clock)) is not None:
+                clock = replace(state.clock, pending=state.clock.pending[len(hop):].clone())
+                frames, state = self._advance(hop, replace(state, clock=clock))
+                yield frames, state
+
+    def flush(self, state: PipelineState) -> tuple[list[Frame], PipelineState]:
+        """Ends the stream: silence up to the end of the last frame, then all that the stages still hold."""
+        clock = _open(state)
+        total = timebase.frames_for_samples(clock.samples, self.fps)
+        silence = torch.zeros(timebase.first_sample(total, self.fps) - clock.samples)
+        tail = torch.cat([clock.pending, silence])
+        frames, state = self._advance(tail, replace(state, clock=replace(clock, pending=torch.zeros(0))), last=True)
+        if state.clock.frames != total:
+            raise RuntimeError(f"the stages gave {state.clock.frames} frames for {clock.samples} samples, not {total}")
+        return frames, replace(state, clock=replace(state.clock, closed=True, features=None, faces=None))
+
+    def run(self, samples: Samples, state: PipelineState) -> Iterator[Frame]:
+        """A whole clip, frame by frame: the loop over `step` and `flush` that offline work is."""
+        for frames, state in self.iterate(samples, state):
+            yield from frames
+        yield from self.flush(state)[0]
+
+    def _receive(self, samples: Tensor, state: PipelineState) -> PipelineState:
+        clock = _open(state)
+        pending = torch.cat([clock.pending, samples])
+        return replace(state, clock=replace(clock, pending=pending, samples=clock.samples + len(samples)))
+
+    def _next_hop(self, clock: Clock) -> Tensor | None:
+        """The samples of the next `hop` frames, once they are all there; boundaries are exact, so hops never drift."""
+        start = clock.samples - len(clock.pending)
+        hops_done = timebase.frames_for_samples(start, self.fps) // self.hop
+        end = timebase.first_sample((hops_done + 1) * self.hop, self.fps)
+        return clock.pending[:end - start] if clock.samples >= end else None
+
+    @torch.inference_mode()
+    def _advance(self, samples: Tensor, state: PipelineState, last: bool = False) -> tuple[list[Frame], PipelineState]:
+        """One pass through all stages; what a stage holds back is kept for the next in the clock."""
+        state, features = self._hear(samples, state, last)
+        state, features, face = self._move_face(features, state, last)
+        state, face, body = self._move_body(features, face, state, last)
+        if self.on_motion is not None and len(face.expression):
+            self.on_motion(face, body)
+        frames = self._render(face, body, state)
+        return frames, replace(state, clock=replace(state.clock, frames=state.clock.frames + len(frames)))
+
+    def _hear(self, samples: Tensor, state: PipelineState, last: bool) -> tuple[PipelineState, Tensor]:
+        features, audio = self.stages.audio.step(samples, state.audio)
+        if last:
+            rest, audio = self.stages.audio.flush(audio)
+            features = torch.cat([features, rest])
+        return replace(state, audio=audio), features
+
+    def _move_face(self, features: Tensor, state: PipelineState, last: bool,
+                   ) -> tuple[PipelineState, Tensor, FaceMotion]:
+        """The motion the face stage gives, and everything heard that the body stage has not seen yet."""
+        motion, face = self.stages.face.step(features, state.face)
+        packed = [motion.packed()]
+        if last:
+            motion, face = self.stages.face.flush(face)
+            packed.append(motion.packed())
+        kept = state.clock.features
+        features = features if kept is None else torch.cat([kept, features])
+        return replace(state, face=face), features, FaceMotion.unpack(torch.cat(packed))
+
+    def _move_body(self, features: Tensor, face: FaceMotion, state: PipelineState, last: bool,
+                   ) -> tuple[PipelineState, FaceMotion, BodyMotion]:
+        """Body motion for the frames whose face is known, and the face motion of the frames whose body is."""
+        heard = len(face.expression)
+        motion, body = self.stages.body.step(features[:heard], face, state.body)
+        packed = [motion.packed()]
+        if last:
+            motion, body = self.stages.body.flush(body)
+            packed.append(motion.packed())
+        moved = torch.cat(packed)
+        faces = face.packed() if state.clock.faces is None else torch.cat([state.clock.faces, face.packed()])
+        clock = replace(state.clock, features=features[heard:].clone(), faces=faces[len(moved):].clone())
+        return replace(state, body=body, clock=clock), FaceMotion.unpack(faces[:len(moved)]), BodyMotion.unpack(moved)
+
+    def _render(self, face: FaceMotion, body: BodyMotion, state: PipelineState) -> list[Frame]:
+        if not len(face.expression):
+            return []
+        pictures = state.scene(face, body).clamp(0, 1).mul(255).round().to(torch.uint8)
+        return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def _mono(samples: Samples) -> Tensor:
+    """``[n]`` float32 on the CPU."""
+    samples = torch.as_tensor(samples, dtype=torch.float32).detach().cpu()
+    if samples.ndim != 1:
+        raise ValueError(f"expected mono samples [n], got shape {list(samples.shape)}; mix the channels first")
+    return samples
+
+
+def _open(state: PipelineState) -> Clock:
+    if state.clock.closed:
+        raise StreamClosed("this stream was flushed already; start another with init")
+    return state.clock
