@@ -1,0 +1,192 @@
+"""The hierarchy as a stream: features → face motion → body motion, hop by hop.
+
+Latency: frame i comes out once the features of its hop and of `look_ahead` frames more are there. With hops of 4 and one
+frame of look-ahead the first frame of a hop waits 4 frames (133 ms) on top of the encoder's look-ahead (160 ms): 293 ms.
+
+Windows lie on a fixed grid of hops, noise belongs to absolute frames, and nothing else is random: any chunking of the
+features gives the same frames, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from motion.diffusion.ddim import DDIM, frame_noise
+from motion.diffusion.guidance import guide
+from motion.eyes import eye_controls
+from motion.face import FaceContext, FaceDenoiser
+from motion.layers.state import StreamState
+from motion.style import scale_face
+from motion.types import FACE_DIM, FaceMotion, StyleRange
+
+
+@dataclass
+class FaceState(StreamState):
+    """One stream of face motion.
+
+    features: the last `audio_past` features before `next_frame` (fewer at the start) and all after it, `[N, C]`
+    first_feature: frame of `features[0]`
+    next_frame: the next frame to come out
+    previous: normalised motion of the P frames before it, `[P, 58]`
+    ahead: the last window's guess of the frames from `next_frame` on, `[look_ahead, 58]`, or None at the start
+    """
+
+    features: Tensor
+    first_feature: int
+    next_frame: int
+    previous: Tensor
+    ahead: Tensor | None
+    seed: int
+    style_expression: Tensor | None
+    style_pose: Tensor | None
+    reference_keys: list[Tensor]
+    reference_values: list[Tensor]
+    expression: float
+    pose: float
+    closed: bool
+
+
+class FaceSampler:
+    """Streaming sampler of a `FaceDenoiser`.
+
+    Args:
+        denoiser: in evaluation mode.
+        steps: DDIM steps for each window.
+        hop: frames that come out together.
+        look_ahead: frames beyond the hop that the window covers; they are guessed again by the next window and blended.
+        audio_past: features before the window that it hears.
+        guidance: classifier-free guidance on the audio; 1 is one pass a step, otherwise two.
+    """
+
+    def __init__(self, denoiser: FaceDenoiser, *, steps: int = 5, hop: int = 4, look_ahead: int = 1,
+                 audio_past: int = 12, guidance: float = 1.0) -> None:
+        if denoiser.training:
+            raise ValueError("Expected a denoiser in evaluation mode; call denoiser.eval() first.")
+        self.denoiser, self.hop, self.look_ahead, self.audio_past = denoiser, hop, look_ahead, audio_past
+        self.guidance = guidance
+        self.ddim = DDIM()
+        self.ddim.set_timesteps(steps)
+
+    @property
+    def latency_frames(self) -> int:
+        """How many frames after its own the features of a frame's window reach, at most."""
+        return self.hop - 1 + self.look_ahead
+
+    @torch.no_grad()
+    def init_state(self, seed: int, style_range: StyleRange | None = None, reference: Tensor | None = None, *,
+                   expression: float = 1.0, pose: float = 1.0) -> FaceState:
+        """A stream that starts at rest.
+
+        Args:
+            seed: of everything random.
+            style_range: how strongly to move, `[4]` and `[6]`; None leaves it to the net.
+            reference: expressions `[R, 52]` of a clip whose manner to take over.
+            expression, pose: dials 0…2 applied after sampling.
+        """
+        style, net = style_range or StyleRange(), self.denoiser
+        device = net.motion_mean.device
+        pairs = [] if reference is None else net.encode_reference(reference.to(device)[None])
+        rest = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
+        return FaceState(
+            torch.zeros(0, net.audio_dim, device=device), 0, 0, rest, None, seed,
+            _moved(style.expression, device), _moved(style.pose, device),
+            [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose, False,
+        )
+
+    def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
+        """Takes the features `[T, C]` of the next T frames (any T, also 0), gives the frames that became ready."""
+        if state.closed:
+            raise ValueError("Expected an open stream, this one was flushed; start another with init_state.")
+        if features.ndim != 2 or features.shape[1] != self.denoiser.audio_dim:
+            raise ValueError(f"Expected features [T, {self.denoiser.audio_dim}], got {list(features.shape)}.")
+        state = replace(state, features=torch.cat([state.features, features.to(state.features)]))
+        hops = []
+        while self._received(state) >= state.next_frame + self.hop + self.look_ahead:
+            motion, state = self._hop(state)
+            hops.append(motion)
+        return self._finish(hops, state), state
+
+    def flush(self, state: FaceState) -> tuple[FaceMotion, FaceState]:
+        """The last frames: the last feature is held until the final hop is full."""
+        total = self._received(state)
+        if state.next_frame >= total:
+            return self._finish([], state), replace(state, closed=True)
+        missing = -(total - state.next_frame) % self.hop + self.look_ahead
+        held = state.features[-1:].expand(missing, -1)
+        first = state.next_frame
+        motion, state = self.step(held, state)
+        count = total - first
+        motion = FaceMotion(motion.expression[:count], motion.rotation[:count], motion.translation[:count])
+        return motion, replace(state, closed=True)
+
+    @torch.no_grad()
+    def _hop(self, state: FaceState) -> tuple[Tensor, FaceState]:
+        """Denoises one window and moves on by one hop; motion `[hop, 58]`, normalised."""
+        context = self._context(state)
+        x = frame_noise(state.seed, state.next_frame, self.hop + self.look_ahead, FACE_DIM).to(state.previous)[None]
+        for timestep in self.ddim.timesteps:
+            x = self.ddim.step(self._predict(x, timestep, context), timestep, x)
+        window = _blended(state.ahead, x[0])
+        hop, ahead = window[:self.hop], window[self.hop:]
+        keep_from = state.next_frame + self.hop - self.audio_past
+        drop = max(keep_from - state.first_feature, 0)
+        return hop, replace(
+            state, features=state.features[drop:], first_feature=state.first_feature + drop,
+            next_frame=state.next_frame + self.hop, previous=torch.cat([state.previous, hop])[-len(state.previous):],
+            ahead=ahead,
+        )
+
+    def _context(self, state: FaceState) -> tuple[FaceContext, FaceContext | None]:
+        """Conditions of the next window, and without audio when there is guidance."""
+        size = self.hop + self.look_ahead
+        end = state.next_frame + size - state.first_feature
+        audio = _padded(state.features[:end], self.audio_past + size)[None]
+        batch = (None if state.style_expression is None else state.style_expression[None],
+                 None if state.style_pose is None else state.style_pose[None])
+        arguments = dict(
+            audio_first=-self.audio_past, style=StyleRange(*batch),
+            eyes=eye_controls(state.seed, state.next_frame, size).to(audio)[None],
+            reference=list(zip(state.reference_keys, state.reference_values)) or None,
+        )
+        previous = state.previous[None]
+        context = self.denoiser.encode(audio, previous, **arguments)  # type: ignore[arg-type]
+        if self.guidance == 1.0:
+            return context, None
+        silent = {"audio": torch.zeros(1, dtype=torch.bool, device=audio.device)}
+        return context, self.denoiser.encode(audio, previous, keep=silent, **arguments)  # type: ignore[arg-type]
+
+    def _predict(self, x: Tensor, timestep: int, contexts: tuple[FaceContext, FaceContext | None]) -> Tensor:
+        """x_0, guided if asked for."""
+        t = torch.full((1,), timestep, device=x.device)
+        x_0 = self.denoiser.denoise(x, t, contexts[0])
+        return x_0 if contexts[1] is None else guide(x_0, self.denoiser.denoise(x, t, contexts[1]), self.guidance)
+
+    def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
+        """Hops in motion's own units, dials applied."""
+        joined = torch.cat(hops) if hops else state.previous[:0]
+        return scale_face(self.denoiser.denormalise(joined), expression=state.expression, pose=state.pose)
+
+    @staticmethod
+    def _received(state: FaceState) -> int:
+        return state.first_feature + len(state.features)
+
+
+def _blended(ahead: Tensor | None, window: Tensor) -> Tensor:
+    """Fades from the last window's guess to this window over the frames both have."""
+    if ahead is None or not len(ahead):
+        return window
+    count = len(ahead)
+    weight = (torch.arange(1, count + 1, device=window.device) / (count + 1))[:, None].to(window.dtype)
+    return torch.cat([ahead + (window[:count] - ahead) * weight, window[count:]])
+
+
+def _padded(features: Tensor, length: int) -> Tensor:
+    """Zeros in front of the stream's first feature, as in training."""
+    return torch.nn.functional.pad(features, (0, 0, length - len(features), 0))
+
+
+def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else tensor.to(device, torch.float32)
