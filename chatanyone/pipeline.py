@@ -22,7 +22,7 @@ from chatanyone.errors import StreamClosed
 from motion.layers.state import StreamState
 from motion.types import BodyMotion, FaceMotion, StyleRange
 
-HOP_FRAMES = 4  # our choice: 133 ms at 30 fps; fewer costs more passes of the denoiser, more costs latency
+HOP_FRAMES = 1  # our choice: the stages gather frames themselves, so a longer hop would only add latency
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 Samples = Tensor | NDArray[np.float32]  # [n], mono in [-1, 1], 16 kHz
@@ -49,34 +49,42 @@ class Style:
     reference: FaceMotion | None = None
 
 
+class StageState(Protocol):
+    """What a stage remembers: a value that can be taken apart into named tensors."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def restored(self, tensors: dict[str, Tensor]) -> Any: ...
+
+
 class AudioStage(Protocol):
     """Samples ``[n]`` → features ``[T, C]``, one row a frame; may hold rows back until later samples came."""
 
-    def init_state(self) -> StreamState: ...
+    def init_state(self) -> Any: ...
 
-    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, StreamState]: ...
+    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
-    def flush(self, state: Any) -> tuple[Tensor, StreamState]: ...
+    def flush(self, state: Any) -> tuple[Tensor, Any]: ...
 
 
 class FaceStage(Protocol):
     """Features ``[T, C]`` → face motion; may hold frames back."""
 
-    def init_state(self, seed: int, style: Style, strengths: Strengths) -> StreamState: ...
+    def init_state(self, seed: int, style: Style, strengths: Strengths) -> Any: ...
 
-    def step(self, features: Tensor, state: Any) -> tuple[FaceMotion, StreamState]: ...
+    def step(self, features: Tensor, state: Any) -> tuple[FaceMotion, Any]: ...
 
-    def flush(self, state: Any) -> tuple[FaceMotion, StreamState]: ...
+    def flush(self, state: Any) -> tuple[FaceMotion, Any]: ...
 
 
 class BodyStage(Protocol):
-    """Features ``[T, C]`` and the face motion of the same frames → body motion; may hold frames back."""
+    """New features ``[T, C]`` and new face motion (fewer or more frames) → body motion; may hold frames back."""
 
-    def init_state(self, seed: int, portrait: Any, strengths: Strengths) -> StreamState: ...
+    def init_state(self, seed: int, portrait: Any, strengths: Strengths) -> Any: ...
 
-    def step(self, features: Tensor, face: FaceMotion, state: Any) -> tuple[BodyMotion, StreamState]: ...
+    def step(self, features: Tensor, face: FaceMotion, state: Any) -> tuple[BodyMotion, Any]: ...
 
-    def flush(self, state: Any) -> tuple[BodyMotion, StreamState]: ...
+    def flush(self, state: Any) -> tuple[BodyMotion, Any]: ...
 
 
 class Scene(Protocol):
@@ -99,13 +107,11 @@ class Clock(StreamState):
     """How far a session is, and what waits between the stages.
 
     pending: ``[n]`` samples that do not fill a hop yet
-    features: ``[T, C]`` of frames the face stage has not given yet
     faces: ``[T, 58]`` packed face motion of frames the body stage has not given yet
     samples: received; frames: given out
     """
 
     pending: Tensor
-    features: Tensor | None = None
     faces: Tensor | None = None
     samples: int = 0
     frames: int = 0
@@ -118,9 +124,9 @@ class PipelineState:
 
     scene: Scene
     clock: Clock
-    audio: StreamState
-    face: StreamState
-    body: StreamState
+    audio: StageState
+    face: StageState
+    body: StageState
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the portrait, named ``stage/field``, ready for safetensors."""
@@ -185,15 +191,14 @@ class AvatarPipeline:
                 yield frames, state
 
     def flush(self, state: PipelineState) -> tuple[list[Frame], PipelineState]:
-        """Ends the stream: silence up to the end of the last frame, then all that the stages still hold."""
+        """Ends the stream: all that the stages still hold comes out."""
         clock = _open(state)
         total = timebase.frames_for_samples(clock.samples, self.fps)
-        silence = torch.zeros(timebase.first_sample(total, self.fps) - clock.samples)
-        tail = torch.cat([clock.pending, silence])
-        frames, state = self._advance(tail, replace(state, clock=replace(clock, pending=torch.zeros(0))), last=True)
+        rest = replace(state, clock=replace(clock, pending=clock.pending[:0].clone()))
+        frames, state = self._advance(clock.pending, rest, last=True)
         if state.clock.frames != total:
             raise RuntimeError(f"the stages gave {state.clock.frames} frames for {clock.samples} samples, not {total}")
-        return frames, replace(state, clock=replace(state.clock, closed=True, features=None, faces=None))
+        return frames, replace(state, clock=replace(state.clock, closed=True, faces=None))
 
     def run(self, samples: Samples, state: PipelineState) -> Iterator[Frame]:
         """A whole clip, frame by frame: the loop over `step` and `flush` that offline work is."""
@@ -215,47 +220,41 @@ class AvatarPipeline:
 
     @torch.inference_mode()
     def _advance(self, samples: Tensor, state: PipelineState, last: bool = False) -> tuple[list[Frame], PipelineState]:
-        """One pass through all stages; what a stage holds back is kept for the next in the clock."""
-        state, features = self._hear(samples, state, last)
-        state, features, face = self._move_face(features, state, last)
-        state, face, body = self._move_body(features, face, state, last)
+        """One pass through all stages."""
+        features, state = self._hear(samples, state, last)
+        given, state = self._move_face(features, state, last)
+        face, body, state = self._move_body(features, given, state, last)
         if self.on_motion is not None and len(face.expression):
             self.on_motion(face, body)
         frames = self._render(face, body, state)
         return frames, replace(state, clock=replace(state.clock, frames=state.clock.frames + len(frames)))
 
-    def _hear(self, samples: Tensor, state: PipelineState, last: bool) -> tuple[PipelineState, Tensor]:
+    def _hear(self, samples: Tensor, state: PipelineState, last: bool) -> tuple[Tensor, PipelineState]:
         features, audio = self.stages.audio.step(samples, state.audio)
         if last:
             rest, audio = self.stages.audio.flush(audio)
             features = torch.cat([features, rest])
-        return replace(state, audio=audio), features
+        return features, replace(state, audio=audio)
 
-    def _move_face(self, features: Tensor, state: PipelineState, last: bool,
-                   ) -> tuple[PipelineState, Tensor, FaceMotion]:
-        """The motion the face stage gives, and everything heard that the body stage has not seen yet."""
+    def _move_face(self, features: Tensor, state: PipelineState, last: bool) -> tuple[FaceMotion, PipelineState]:
         motion, face = self.stages.face.step(features, state.face)
-        packed = [motion.packed()]
         if last:
-            motion, face = self.stages.face.flush(face)
-            packed.append(motion.packed())
-        kept = state.clock.features
-        features = features if kept is None else torch.cat([kept, features])
-        return replace(state, face=face), features, FaceMotion.unpack(torch.cat(packed))
+            rest, face = self.stages.face.flush(face)
+            motion = FaceMotion.unpack(torch.cat([motion.packed(), rest.packed()]))
+        return motion, replace(state, face=face)
 
-    def _move_body(self, features: Tensor, face: FaceMotion, state: PipelineState, last: bool,
-                   ) -> tuple[PipelineState, FaceMotion, BodyMotion]:
-        """Body motion for the frames whose face is known, and the face motion of the frames whose body is."""
-        heard = len(face.expression)
-        motion, body = self.stages.body.step(features[:heard], face, state.body)
-        packed = [motion.packed()]
+    def _move_body(self, features: Tensor, given: FaceMotion, state: PipelineState, last: bool,
+                   ) -> tuple[FaceMotion, BodyMotion, PipelineState]:
+        """Body motion that is ready and the face motion of the same frames; the face of later frames waits."""
+        motion, body = self.stages.body.step(features, given, state.body)
         if last:
-            motion, body = self.stages.body.flush(body)
-            packed.append(motion.packed())
-        moved = torch.cat(packed)
-        faces = face.packed() if state.clock.faces is None else torch.cat([state.clock.faces, face.packed()])
-        clock = replace(state.clock, features=features[heard:].clone(), faces=faces[len(moved):].clone())
-        return replace(state, body=body, clock=clock), FaceMotion.unpack(faces[:len(moved)]), BodyMotion.unpack(moved)
+            rest, body = self.stages.body.flush(body)
+            motion = BodyMotion.unpack(torch.cat([motion.packed(), rest.packed()]))
+        kept = state.clock.faces
+        faces = given.packed() if kept is None else torch.cat([kept, given.packed()])
+        ready = len(motion.delta)
+        clock = replace(state.clock, faces=faces[ready:].clone())
+        return FaceMotion.unpack(faces[:ready]), motion, replace(state, body=body, clock=clock)
 
     def _render(self, face: FaceMotion, body: BodyMotion, state: PipelineState) -> list[Frame]:
         if not len(face.expression):

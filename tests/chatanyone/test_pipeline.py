@@ -46,7 +46,7 @@ def test_any_chunking_gives_the_same_frames(chunk: int) -> None:
     pipeline, speech = AvatarPipeline(stand_ins()), _speech(5_000 if chunk == 1 else 40_000)
     whole = _play(pipeline, speech, len(speech))
     np.testing.assert_array_equal(_play(pipeline, speech, chunk), whole)
-    assert len({frame.tobytes() for frame in whole}) > 0.9 * len(whole), "frames do not differ: the test would see nothing"
+    assert len({frame.tobytes() for frame in whole}) > 0.9 * len(whole), "the test would see nothing"
 
 
 def test_run_is_step_and_flush() -> None:
@@ -67,7 +67,7 @@ def test_frames_come_out_while_samples_go_in() -> None:
     pipeline = AvatarPipeline(stand_ins())
     frames, state = pipeline.step(_speech(16_000), pipeline.init(None))
     # the last hop, the audio look-ahead of 2, a block of 3 and the body's 1 may wait
-    assert len(frames) >= 30 - (4 + 2 + 2 + 1)
+    assert len(frames) >= 30 - (1 + 2 + 2 + 1)
 
 
 def test_seed_and_strengths_reach_the_stages() -> None:

@@ -37,7 +37,10 @@ class LoudnessStage:
         return self._give(replace(state, held=torch.cat([state.held, samples])), self.look_ahead)
 
     def flush(self, state: _Held) -> tuple[Tensor, _Held]:
-        return self._give(state, 0)
+        """Silence follows up to the end of the last frame."""
+        received = timebase.first_sample(state.seen, self.fps) + len(state.held)
+        end = timebase.first_sample(timebase.frames_for_samples(received, self.fps), self.fps)
+        return self._give(replace(state, held=torch.cat([state.held, torch.zeros(end - received)])), 0)
 
     def _give(self, state: _Held, look_ahead: int) -> tuple[Tensor, _Held]:
         rows, held, running, seen = [], state.held, state.running, state.seen
@@ -83,9 +86,7 @@ class BodyStandIn:
         return _Held(torch.zeros(0, 3), torch.full((1,), strengths.gesture))
 
     def step(self, features: Tensor, face: FaceMotion, state: _Held) -> tuple[BodyMotion, _Held]:
-        assert len(features) == len(face.expression), "features and face motion are of different frames"
-        torch.testing.assert_close(features, face.packed()[:, :3])
-        rows = torch.cat([state.held, features])
+        rows = torch.cat([state.held, face.packed()[:, :3]])
         return self._motion(rows[:-1], state), replace(state, held=rows[-1:].clone())
 
     def flush(self, state: _Held) -> tuple[BodyMotion, _Held]:
