@@ -247,7 +247,7 @@ def _take_apart(
     face = frame.apply(person.face.landmarks)
     hands, confidence = _framed_hands(person, frame, warnings)
     seen = tuple(hand for hand, sure in zip(hands, confidence) if sure > 0)
-    matte = person_matte(pixels, real, Hints(face, seen, crowded))
+    matte = person_matte(pixels, real, Hints(face, seen, crowded, person.pose is not None))
     image = pixels.astype(np.float32) / 255
     plate = background_plate(image, matte, real)
     missing = cv2.GaussianBlur((~real).astype(np.float32), (0, 0), 1.5)[..., None]

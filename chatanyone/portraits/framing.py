@@ -19,6 +19,7 @@ _HEADROOM = 0.09  # of the frame's height, above the hair
 _MOST_HEADROOM = 0.20  # when the hands ask for a frame wider, and so taller, than the picture
 _UPPER_BODY = (5.0, 6.6)  # frame height in face heights: usual, largest
 _HEAD_ONLY = 2.3
+_EDGE = 5  # pixels
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,15 @@ def cut(image: NDArray[np.uint8], frame: Frame) -> tuple[NDArray[np.uint8], NDAr
     out = PilImage.fromarray(padded).resize(frame.size, PilImage.Resampling.LANCZOS, box=box)
     w, h = frame.size
     column, row = x0 + (np.arange(w) + 0.5) / frame.scale, y0 + (np.arange(h) + 0.5) / frame.scale
-    real = ((row >= 0.5) & (row <= H - 0.5))[:, None] & ((column >= 0.5) & (column <= W - 0.5))[None, :]
+    real = _real(row, H)[:, None] & _real(column, W)[None, :]
     return np.asarray(out), real
+
+
+def _real(places: NDArray[np.float64], length: int) -> NDArray[np.bool_]:
+    """Which rows or columns the picture has; where the frame leaves it, less a margin: edges often carry a dark line."""
+    low = _EDGE if places[0] < 0 else 0
+    high = length - (_EDGE if places[-1] > length else 0)
+    return np.asarray((places >= low) & (places <= high), dtype=np.bool_)
 
 
 def _head(person: Person, size: tuple[int, int]) -> Frame:

@@ -21,6 +21,8 @@ from chatanyone.vision import person_mask, person_mask_in, pose_mask
 Mask = NDArray[np.float32]
 _EPSILON = 1e-5  # regulariser of the colour line model, colours in [0, 1]
 _PRIOR = 2e-3  # weight of the coarse mask inside the unknown band
+_FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
+_PALM = (0, 1, 5, 9, 13, 17)
 _STEPS = 150  # conjugate gradient steps; the start is a guided filter's answer, so few are needed
 
 
@@ -31,6 +33,7 @@ class Hints:
     face: NDArray[np.float32]  # [N, 2+]
     hands: tuple[NDArray[np.float32], ...]
     crowded: bool
+    body: bool = True  # shoulders were found: without them the pose network's mask is a guess
 
 
 def person_matte(image: NDArray[np.uint8], real: NDArray[np.bool_], hints: Hints) -> Mask:
@@ -38,52 +41,102 @@ def person_matte(image: NDArray[np.uint8], real: NDArray[np.bool_], hints: Hints
 
     image: ``[H, W, 3]`` uint8 RGB; real: ``[H, W]`` which pixels the picture really has
     """
-    coarse = coarse_mask(image, hints)
-    sure_fg, sure_bg = trimap(coarse, hints)
+    person = coarse_mask(image, hints)
+    sure_fg, sure_bg = trimap(person, hints)
     sure_bg |= ~real
     sure_fg &= real
-    start = guided_filter(image, coarse, radius=6, epsilon=1e-4)
+    start = guided_filter(image, person.astype(np.float32), radius=5, epsilon=1e-4)
     alpha = solve_alpha(image, start, sure_fg, sure_bg)
     return np.where(real, _clean(alpha, hints), 0).astype(np.float32)
 
 
-def coarse_mask(image: NDArray[np.uint8], hints: Hints) -> Mask:
-    """The network's mask on the whole frame and on two closer squares, only the part that belongs to this face."""
-    H, W, _ = image.shape
-    whole = person_mask(image)
-    layers = [whole]
-    for box in _closer_squares(H, W, hints.face):
-        near = person_mask_in(image, box)
-        layers.append(np.where(np.isnan(near), whole, near))
-    mask = np.mean(layers, axis=0, dtype=np.float32)
-    if hints.crowded:
-        only = pose_mask(image)
-        mask = mask if only is None else mask * cv2.GaussianBlur(cv2.dilate(only, _disc(9)), (0, 0), 4)
+def coarse_mask(image: NDArray[np.uint8], hints: Hints) -> NDArray[np.bool_]:
+    """Which pixels are the person ``[H, W]``, right to a few pixels: the networks' vote, corrected at the hands."""
+    vote = _vote(image, hints)
     for points in (hints.face, *hints.hands):
-        mask = np.maximum(mask, _hull(mask.shape, points))
-    return _attached(mask, hints)
+        vote = np.maximum(vote, _hull(vote.shape, points))
+    person = _attached(vote, hints) > 0.5
+    for points in hints.hands:
+        person = _trim_hand(person, points)
+    return _without_pinholes(person, vote)
 
 
-def trimap(coarse: Mask, hints: Hints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def trimap(person: NDArray[np.bool_], hints: Hints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Sure foreground and sure background ``[H, W]``; the band between is wider round the head, where hair is."""
-    H, W = coarse.shape
+    H, W = person.shape
     unit = W / 512
-    body = coarse > 0.5
-    inner = cv2.erode((coarse > 0.9).astype(np.uint8), _disc(round(7 * unit))) > 0
-    outer = cv2.dilate((coarse > 0.12).astype(np.uint8), _disc(round(7 * unit))) > 0
+    inner = cv2.erode(person.astype(np.uint8), _disc(round(6 * unit)), borderValue=1) > 0
+    outer = cv2.dilate(person.astype(np.uint8), _disc(round(6 * unit))) > 0
     height = float(np.ptp(hints.face[:, 1]))
     rows, columns = np.mgrid[:H, :W]
     x, y = hints.face[:, 0].mean(), hints.face[:, 1].min()
     head = ((columns - x) / (0.95 * height)) ** 2 + ((rows - y - 0.3 * height) / (0.95 * height)) ** 2 < 1
-    outer |= (cv2.dilate(body.astype(np.uint8), _disc(round(13 * unit))) > 0) & head
+    outer |= (cv2.dilate(person.astype(np.uint8), _disc(round(13 * unit))) > 0) & head
     for points in hints.hands:
-        hull = _hull((H, W), points)
-        inner |= cv2.erode(hull, _disc(round(3 * unit))) > 0.5
-        near = cv2.dilate(hull, _disc(round(14 * unit))) > 0.5
-        outer |= near
-        inner &= ~near | (hull > 0.5)
+        inner |= hand_silhouette((H, W), points, 0.55)
+        outer |= hand_silhouette((H, W), points, 1.6)
     inner |= cv2.erode(_hull((H, W), hints.face), _disc(round(4 * unit))) > 0.5
     return inner, ~outer
+
+
+def hand_silhouette(shape: tuple[int, int], points: NDArray[np.float32], thickness: float) -> NDArray[np.bool_]:
+    """The hand's outline from its 21 points: fingers as thick lines, the palm as a polygon; 1 is life size."""
+    out = np.zeros(shape, dtype=np.uint8)
+    pixels = np.round((points[:, :2] - 0.5) * 16).astype(np.int32)  # sixteenths, OpenCV's fixed point
+    radius = thickness * 0.105 * _palm_length(points)
+    for chain in _FINGERS:
+        for a, b in zip(chain[:-1], chain[1:]):
+            cv2.line(out, pixels[a].tolist(), pixels[b].tolist(), 1, max(round(2 * radius), 1), cv2.LINE_8, 4)
+    cv2.fillConvexPoly(out, cv2.convexHull(pixels[list(_PALM)]), 1, cv2.LINE_8, 4)
+    return np.asarray(out > 0, dtype=np.bool_)
+
+
+def _trim_hand(person: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The networks see a hand as a blob; near it only the hand itself, the arm behind the wrist and the torso stay."""
+    H, W = person.shape
+    length = _palm_length(points)
+    hand = hand_silhouette((H, W), points, 1.0)
+    zone = cv2.dilate(_hull((H, W), points), _disc(round(0.45 * length))) > 0.5
+    torso = cv2.morphologyEx(person.astype(np.uint8), cv2.MORPH_OPEN, _disc(round(1.0 * length))) > 0
+    rows, columns = np.mgrid[:H, :W]
+    wrist, forward = points[0, :2], points[9, :2] - points[0, :2]
+    behind = (columns - wrist[0]) * forward[0] + (rows - wrist[1]) * forward[1] < 0.15 * length * length
+    keep = ~zone | hand | torso | behind
+    return np.asarray((person & keep) | hand, dtype=np.bool_)
+
+
+def _palm_length(points: NDArray[np.float32]) -> float:
+    """Wrist to the middle finger's knuckle, in depth too: a palm seen from the side is not a small hand."""
+    return max(float(np.linalg.norm(points[9] - points[0])), 4.0)
+
+
+def _vote(image: NDArray[np.uint8], hints: Hints) -> Mask:
+    """Mean of the whole frame's mask, a closer one round the head, and the pose network's."""
+    H, W, _ = image.shape
+    whole = person_mask(image)
+    x, y, size = float(hints.face[:, 0].mean()), float(hints.face[:, 1].mean()), float(np.ptp(hints.face[:, 1]))
+    near = person_mask_in(image, (x - 1.6 * size, y - 1.4 * size, x + 1.6 * size, y + 1.8 * size))
+    rows, columns = np.mgrid[:H, :W]
+    radius = np.maximum(np.abs(columns - x), np.abs(rows - y)) / (1.4 * size)
+    trust = np.where(np.isnan(near), 0, np.clip(4 * (1 - radius), 0, 1))  # fades out towards the square's border
+    vote = whole + 0.5 * trust * (np.nan_to_num(near) - whole)
+    body = pose_mask(image) if hints.body else None
+    if body is None:
+        return vote.astype(np.float32)
+    if hints.crowded:  # the pose is one person's: it keeps the neighbours out
+        return (vote * cv2.GaussianBlur(cv2.dilate(body, _disc(9)), (0, 0), 4)).astype(np.float32)
+    return ((2 * vote + body) / 3).astype(np.float32)
+
+
+def _without_pinholes(person: NDArray[np.bool_], vote: Mask) -> NDArray[np.bool_]:
+    """Fills holes, except real ones (between arm and body), where the vote is clear."""
+    labels, count = ndimage.label(~person)
+    if count <= 1:
+        return person
+    outside = set(labels[0].tolist()) | set(labels[:, 0].tolist()) | set(labels[:, -1].tolist())
+    means = ndimage.mean(vote, labels, range(1, count + 1))
+    filled = [index for index, mean in enumerate(means, 1) if index not in outside and mean > 0.35]
+    return np.asarray(person | np.isin(labels, filled), dtype=np.bool_)
 
 
 def guided_filter(image: NDArray[np.uint8], mask: Mask, radius: int, epsilon: float) -> Mask:
@@ -155,15 +208,6 @@ def _attached(mask: Mask, hints: Hints) -> Mask:
         keep |= set(found[found > 0].tolist())
     kept = np.isin(labels, list(keep)).astype(np.uint8)
     return np.where(cv2.dilate(kept, _disc(3)) > 0, mask, 0).astype(np.float32)
-
-
-def _closer_squares(H: int, W: int, face: NDArray[np.float32]) -> list[tuple[float, float, float, float]]:
-    """Head and shoulders, and the lower half: the network was trained on people that fill a square."""
-    x, y, size = float(face[:, 0].mean()), float(face[:, 1].mean()), float(np.ptp(face[:, 1]))
-    squares = [(x - 1.6 * size, y - 1.4 * size, x + 1.6 * size, y + 1.8 * size)]
-    if H > 1.2 * W:
-        squares.append((0.0, float(H - W), float(W), float(H)))
-    return squares
 
 
 def _hull(shape: tuple[int, ...], points: NDArray[np.float32]) -> Mask:

@@ -23,6 +23,9 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     size = 2 * reach + 1
     person = cv2.dilate((matte > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     known = ~person & real
+    if not real.all():  # beyond the picture its own background is mirrored: it keeps texture and grain
+        rows, columns = _mirror(real.any(axis=1)), _mirror(real.any(axis=0))
+        image, known = image[rows][:, columns], known[rows][:, columns]
     if known.mean() < 0.005:  # a face that fills the frame: any calm colour will do
         return np.broadcast_to(np.median(image.reshape(-1, 3), axis=0), image.shape).astype(np.float32).copy()
     filled = membrane(image, known)
@@ -30,6 +33,14 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
     weight = np.where(known, np.clip(2 * weight - 1, 0, 1), 0)[..., None]
     return np.clip(weight * image + (1 - weight) * filled, 0, 1).astype(np.float32)
+
+
+def _mirror(real: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each row (or column) the real one to show there: itself, or its reflection at the picture's edge."""
+    inside = np.flatnonzero(real)
+    first, length = int(inside[0]), len(inside)
+    folded = (np.arange(len(real)) - first) % (2 * length)
+    return first + np.where(folded < length, folded, 2 * length - 1 - folded)
 
 
 def membrane(image: Image, known: NDArray[np.bool_], steps: int = 60) -> Image:
