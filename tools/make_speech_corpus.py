@@ -1,6 +1,9 @@
 """Make a corpus of synthetic speech with phonemes and mouth curves: shards of ten minutes, resumable, seeded.
 
     python tools/make_speech_corpus.py --hours 3 --output corpus --seed 0
+
+Real recordings with transcripts in LJ Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added
+with ``--real FOLDER``; the last `REAL_HELD_OUT` of them are kept for validation.
 """
 
 from __future__ import annotations
@@ -9,13 +12,20 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from motion.training.corpus import make_utterance, write_shard
-from motion.training.speech import Espeak
+from chatanyone.media.audio import read_audio
+from motion.training.align import align
+from motion.training.articulation import mouth_curves
+from motion.training.corpus import Utterance, make_utterance, write_shard
+from motion.training.espeak import SpeakRequest
+from motion.training.speech import Espeak, phoneme_labels
 
 SHARD_S = 600
 UTTERANCE_S = 10.0
+REAL_HELD_OUT = 6
+REAL_VOICES = ("en-us", "en-us+f3", "en-us+f5", "en-us+Annie", "en-us+m3")
 
 
 def make_shard(path: Path, client: Espeak, seed: int, held_out: bool) -> None:
@@ -32,18 +42,38 @@ def plan(hours: float, output: Path, seed: int) -> list[tuple[Path, int, bool]]:
     return [(output / "held_out_00000.safetensors", seed * 1_000, True), *train]
 
 
+def align_recording(client: Espeak, path: Path, text: str) -> Utterance:
+    """A recording with the phonemes of the synthetic voice that matches it best."""
+    samples = read_audio(path)
+    matches = [align(samples, client.say(SpeakRequest(text, voice, 165))) for voice in REAL_VOICES]
+    speech, _ = min(matches, key=lambda match: match[1])
+    speech.voice = path.stem
+    return Utterance(speech, phoneme_labels(speech), mouth_curves(speech).astype(np.float16))
+
+
+def make_real(folder: Path, output: Path, client: Espeak) -> None:
+    """The shards ``real_*`` and ``real_held_out_*``."""
+    rows = [line.split("|") for line in (folder / "metadata.csv").read_text(encoding="utf-8").splitlines() if line]
+    items = [align_recording(client, folder / f"{row[0]}.flac", row[-1]) for row in tqdm(rows, unit="recording")]
+    write_shard(output / "real_00000.safetensors", items[:-REAL_HELD_OUT])
+    write_shard(output / "real_held_out_00000.safetensors", items[-REAL_HELD_OUT:])
+
+
 def main() -> int:
     """Make every shard that is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, required=True, help="hours of training speech")
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", type=Path, help="folder of recordings with metadata.csv to align and add")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
         for path, seed, held_out in tqdm(todo, unit="shard"):
             make_shard(path, client, seed, held_out)
+        if arguments.real is not None:
+            make_real(arguments.real, arguments.output, client)
     return 0
 
 

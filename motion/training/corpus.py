@@ -91,8 +91,8 @@ def read_shard(path: Path) -> list[Utterance]:
 
 
 def shard_paths(folder: Path, split: str = "train") -> list[Path]:
-    """The complete shards of a split (``train`` or ``held_out``), in order."""
-    return sorted(Path(folder).glob(f"{split}_*.safetensors"))
+    """The complete shards of a split (``train``, ``held_out``, ``real``, ``real_held_out``), in order."""
+    return sorted(Path(folder).glob(f"{split}_[0-9]*.safetensors"))
 
 
 def read_corpus(folder: Path, split: str = "train") -> Iterator[Utterance]:

@@ -1,0 +1,186 @@
+"""Training of the audio encoder: which phoneme is said every 20 ms, and what the mouth does.
+
+Targets are those of the row's own instant although the row is read `delay` rows later, so the encoder learns to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motion.audio.encoder import ENCODER_HZ, ROW_SAMPLES, AudioEncoder, EncoderConfig
+from motion.audio.features import stream_mel
+from motion.training.articulation import mouth_curves
+from motion.training.augment import augment_mel, augment_samples
+from motion.training.corpus import read_shard, shard_paths
+from motion.training.phonemes import SILENCE
+from motion.training.speech import SAMPLE_RATE, Speech, phoneme_labels
+from motion.types import ARKIT_INDEX, EXPRESSION_GROUPS
+
+MOUTH = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS["mouth"]]
+CURVE_SCALE = 0.1  # typical size of a mouth weight's movement, so that both losses are of order 1
+
+
+@dataclass
+class Clip:
+    """One training clip: int16 samples ``[N]``, classes ``[R]`` and neutral mouth curves ``[R, 52]`` at 50 Hz."""
+
+    samples: np.ndarray
+    phonemes: np.ndarray
+    curves: np.ndarray
+
+
+def make_clip(speech: Speech) -> Clip:
+    """The curves are made anew in the neutral style: the encoder tells what is said, not how somebody says it."""
+    rows = -(-len(speech.samples) // ROW_SAMPLES)
+    fine = mouth_curves(speech, Fraction(2 * ENCODER_HZ))  # frame 2k - 1 and 2k lie 5 ms before and after row k
+    curves = 0.5 * (fine[np.maximum(2 * np.arange(rows) - 1, 0)] + fine[np.minimum(2 * np.arange(rows), len(fine) - 1)])
+    samples = np.round(speech.samples * 32767).astype(np.int16)
+    return Clip(samples, phoneme_labels(speech), curves.astype(np.float16))
+
+
+def load_clips(folder: Path, split: str, limit: int | None = None) -> list[Clip]:
+    """The clips of a split of a corpus made by ``tools/make_speech_corpus.py``."""
+    clips: list[Clip] = []
+    for path in shard_paths(folder, split):
+        clips += [make_clip(item.speech) for item in read_shard(path)]
+        if limit is not None and len(clips) >= limit:
+            return clips[:limit]
+    return clips
+
+
+def crop(clip: Clip, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A random stretch: float32 samples ``[rows · 320]``, classes ``[rows]``, curves ``[rows, 52]``; silence fills up."""
+    start = int(rng.integers(0, max(1, len(clip.phonemes) - rows + 1)))
+    samples = clip.samples[start * ROW_SAMPLES:(start + rows) * ROW_SAMPLES].astype(np.float32) / 32767
+    phonemes, curves = clip.phonemes[start:start + rows], clip.curves[start:start + rows]
+    short = rows - len(phonemes)
+    samples = np.pad(samples, (0, rows * ROW_SAMPLES - len(samples)))
+    return samples, np.pad(phonemes, (0, short), constant_values=SILENCE), np.pad(curves, ((0, short), (0, 0)))
+
+
+def change_speed(clip: Clip, factor: float) -> Clip:
+    """Played faster or slower: pitch, formants and tempo change together, labels follow."""
+    N = len(clip.samples)
+    samples = np.interp(np.arange(0, N - 1, factor), np.arange(N), clip.samples).astype(np.int16)
+    rows = -(-len(samples) // ROW_SAMPLES)
+    index = np.minimum(np.round(np.arange(rows) * factor).astype(int), len(clip.phonemes) - 1)
+    return Clip(samples, clip.phonemes[index], clip.curves[index])
+
+
+class AudioTask:
+    """The audio encoder's task for the solver.
+
+    Args:
+        corpus: folder of shards (splits ``train``, ``held_out``, and, when there, ``real``, ``real_held_out``)
+        encoder: sizes
+        batch_size, seconds: of a batch
+        real_share: fraction of real recordings in a batch, when the corpus has any
+    """
+
+    kind = "audio_encoder"
+
+    def __init__(self, corpus: str | Path, encoder: EncoderConfig | None = None, batch_size: int = 16,
+                 seconds: float = 4.0, real_share: float = 0.2, dropout: float = 0.05) -> None:
+        self.encoder = encoder or EncoderConfig()
+        self.config: dict[str, Any] = asdict(self.encoder)
+        self.batch_size, self.rows, self.dropout = batch_size, round(seconds * ENCODER_HZ), dropout
+        self.corpus, self.real_share = Path(corpus), real_share
+        self._clips: dict[str, list[Clip]] = {}
+
+    def clips(self, split: str) -> list[Clip]:
+        """Loaded once."""
+        if split not in self._clips:
+            self._clips[split] = load_clips(self.corpus, split)
+        return self._clips[split]
+
+    def build(self) -> nn.Module:
+        """A fresh encoder."""
+        return AudioEncoder(**self.config, dropout=self.dropout)
+
+    def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
+        """``mel [B, 2 (R + delay), M]``, ``phonemes [B, R]`` and ``curves [B, R, 52]`` without end."""
+        rng = np.random.default_rng(seed)
+        if not self.clips("train"):
+            raise ValueError(f"no training speech in {self.corpus}: make some with tools/make_speech_corpus.py")
+        while True:
+            items = [self._item(rng) for _ in range(self.batch_size)]
+            mel, phonemes, curves = (torch.stack(column) for column in zip(*items))
+            yield {"mel": mel, "phonemes": phonemes, "curves": curves}
+
+    def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        real = self.clips("real")
+        pool = real if real and rng.random() < self.real_share else self.clips("train")
+        clip = pool[int(rng.integers(len(pool)))]
+        if rng.random() < 0.6:
+            clip = change_speed(clip, float(np.exp(rng.uniform(-0.2, 0.2))))
+        samples, phonemes, curves = crop(clip, self.rows, rng)
+        samples = augment_samples(samples, rng)
+        mel = stream_mel(torch.from_numpy(samples), self.rows + self.encoder.delay, self.encoder.n_mels)
+        return augment_mel(mel, rng), torch.from_numpy(phonemes.astype(np.int64)), torch.from_numpy(
+            curves.astype(np.float32))
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy of the phonemes plus the squared error of the curves."""
+        assert isinstance(model, AudioEncoder)
+        features = model(batch["mel"])[:, model.delay:]
+        logits, curves = model.phoneme_logits(features).float(), model.curves(features).float()
+        phoneme = F.cross_entropy(logits.flatten(0, 1), batch["phonemes"].flatten(), label_smoothing=0.05)
+        mouth = ((curves - batch["curves"])[..., MOUTH] / CURVE_SCALE).square().mean()
+        accuracy = (logits.argmax(-1) == batch["phonemes"]).float().mean()
+        return phoneme + mouth, {
+            "phoneme": phoneme.item(), "mouth": mouth.item(), "accuracy": accuracy.item()}
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy and curve correlations on voices never heard, synthetic and real."""
+        assert isinstance(model, AudioEncoder)
+        metrics: dict[str, float] = {}
+        for split in ("held_out", "real_held_out"):
+            if self.clips(split):
+                metrics |= {f"{split}/{name}": value for name, value in evaluate(model, self.clips(split)[:40]).items()}
+        return metrics
+
+
+@torch.no_grad()
+def evaluate(model: AudioEncoder, clips: list[Clip]) -> dict[str, float]:
+    """Frame accuracy (all, and without silence) and correlation of jaw, lip aperture and rounding over the clips."""
+    results = [_predict(model, clip) for clip in clips]
+    predicted, truth = (np.concatenate([row[index] for row in results]) for index in (0, 1))
+    guess, curves = (np.concatenate([row[index] for row in results]) for index in (2, 3))
+    spoken = truth != SILENCE
+    scores = {"accuracy": float((predicted == truth).mean()), "accuracy_spoken": float((predicted == truth)[spoken].mean())}
+    for name, measure in MEASURES.items():
+        scores[name] = float(np.corrcoef(measure(guess), measure(curves))[0, 1])
+    return scores
+
+
+def _predict(model: AudioEncoder, clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows = len(clip.phonemes)
+    samples = torch.from_numpy(clip.samples.astype(np.float32) / 32767)
+    features = model(stream_mel(samples, rows + model.delay, model.n_mels)[None])[0, model.delay:]
+    return (model.phoneme_logits(features).argmax(-1).numpy(), clip.phonemes, model.curves(features).numpy(),
+            clip.curves.astype(np.float32))
+
+
+def aperture(curves: np.ndarray) -> np.ndarray:
+    """How far the lips are apart, in weights: ``[..., 52]`` → ``[...]``."""
+    names = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.3, "mouthUpperUpLeft": 0.3,
+             "mouthPressLeft": -0.2, "mouthRollLower": -0.2}
+    return np.asarray(sum(weight * curves[..., ARKIT_INDEX[name]] for name, weight in names.items()))
+
+
+MEASURES = {
+    "jaw": lambda curves: curves[..., ARKIT_INDEX["jawOpen"]],
+    "aperture": aperture,
+    "rounding": lambda curves: curves[..., ARKIT_INDEX["mouthPucker"]] + curves[..., ARKIT_INDEX["mouthFunnel"]],
+    "press": lambda curves: curves[..., ARKIT_INDEX["mouthPressLeft"]],
+}
