@@ -2,7 +2,7 @@
 
 The paper (ChatAnyone): upper-body motion is mainly led by head motion, hands mainly follow the rhythm of the audio; the
 net has two transformer layers and cross-attends to audio and to appearance features. Causality, sizes and the gesture
-code (`motion.eyes.gesture_code`, this regression's freedom) are our choice.
+code (`motion.impulses.gesture_code`, this regression's freedom) are our choice.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from motion.impulses import GESTURE_CODES
 from motion.layers.attention import KeyValue, RelativeBias
 from motion.layers.state import StreamState
 from motion.layers.transformer import CrossBlock
 from motion.types import BODY_DIM, BodyMotion
-
-GESTURE_CODES = 6
 
 
 @dataclass
@@ -82,7 +81,7 @@ class BodyTransformer(nn.Module):
         Args:
             keypoints: template face keypoints `[B, T, Kf, 3]`, metres.
             audio: features `[B, A, C]` that cover the frames from `audio_first` on.
-            code: `[B, T, 6]` of `gesture_code`.
+            code: `[B, T, 8]` of `gesture_code`.
             audio_first: frame of the first feature; 0 is the first of the T frames.
             appearance: features of the source picture `[B, N, D]`; None uses the learned null.
             keep_appearance: for training, `[B]`; False replaces that row's features by the null.

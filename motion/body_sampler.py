@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from motion.body import BodyCache, BodyTransformer
-from motion.eyes import gesture_code
+from motion.impulses import gesture_code
 from motion.layers.state import StreamState
 from motion.style import scale_body
 from motion.types import BODY_DIM, BodyMotion

@@ -1,8 +1,8 @@
 """Face stage: a diffusion transformer from speech to 52 blendshapes and 6-D head pose.
 
 The paper (ChatAnyone, section "Hierarchical audio2motion") gives: 6 DiT layers, cross-attention to audio features,
-cross-attention to previous motion, AdaLN for expression and pose range, a reference clip's expressions concatenated along
-time. Width, window, the prediction of x_0 and everything about the eyes are our choice.
+cross-attention to previous motion, AdaLN for expression and pose range, a reference clip's expressions concatenated
+along time. Width, window, the prediction of x_0 and everything about the eyes are our choice.
 
 Inside, motion is normalised: (value − mean) / deviation, buffers that travel with the weights.
 """
@@ -103,7 +103,7 @@ class FaceDenoiser(nn.Module):
             audio: features `[B, A, C]`, one for each frame from `audio_first` on.
             previous: normalised motion `[B, P, 58]` of the frames −P … −1.
             audio_first: frame of the first feature; 0 is the window's first frame.
-            eyes: controls `[B, T, 3]` (`motion.eyes`); None leaves the eyes to the net.
+            eyes: controls `[B, T, 3]` (`motion.impulses`); None leaves the eyes to the net.
             style: ranges, each `[B, 4]` and `[B, 6]`, or None.
             reference: expressions `[B, R, 52]` of a reference clip, or what `encode_reference` made of them.
             keep: for training, per condition name a mask `[B]`; False replaces that row's condition by its null.
@@ -130,8 +130,8 @@ class FaceDenoiser(nn.Module):
     def encode_reference(self, expression: Tensor) -> list[KeyValue]:
         """Reference expressions `[B, R, 52]` → for each block the keys and values its tokens see in front of their own.
 
-        The paper concatenates reference tokens along time. Ours do not look at the noisy tokens, so they are the same in
-        every window and every denoising step and cost nothing after the first.
+        The paper concatenates reference tokens along time. Ours do not look at the noisy tokens, so they are the same
+        in every window and every denoising step and cost nothing after the first.
         """
         mean, std = self.motion_mean[:EXPRESSION_DIM], self.motion_std[:EXPRESSION_DIM]
         x = self.reference_in((expression - mean) / std) + self.segment

@@ -22,7 +22,7 @@ TYPICAL_POSE = torch.tensor([0.04, 0.05, 0.03, 0.003, 0.003, 0.003])
 
 
 def style_range(motion: FaceMotion) -> StyleRange:
-    """The range of a clip `[T, ...]`: per expression group the RMS of its shapes' deviations; per pose number its own."""
+    """The range of a clip `[T, ...]`: for a group the RMS of its shapes' deviations, for a pose number its own."""
     deviation = motion.expression.std(dim=-2, correction=0)
     groups = [deviation[..., indices].square().mean(-1).sqrt() for indices in GROUP_INDICES]
     pose = torch.cat([motion.rotation, motion.translation], dim=-1).std(dim=-2, correction=0)

@@ -18,7 +18,8 @@ from motion.diffusion.schedule import cosine_alpha_bar
 class DDIM:
     """Deterministic (η = 0) or stochastic steps from noise to data.
 
-    Notation (variable → paper): `alpha_bar` → α_t there, ᾱ_t in DDPM; `x_0` → predicted x_0; `epsilon` → ε_θ; `eta` → η.
+    Notation (variable → paper): `alpha_bar` → α_t there, ᾱ_t in DDPM; `x_0` → predicted x_0; `epsilon` → ε_θ;
+    `eta` → η.
 
     Args:
         train_steps: timesteps the net was trained with.
@@ -63,7 +64,7 @@ class DDIM:
     def _alpha_after(self, timestep: int) -> float:
         """ᾱ of the timestep that follows in the loop; 1 (no noise) after the last."""
         if timestep not in self.timesteps:
-            raise ValueError(f"Expected one of the timesteps {self.timesteps}, got {timestep}; call set_timesteps first.")
+            raise ValueError(f"Expected one of the timesteps {self.timesteps}, got {timestep}; use set_timesteps.")
         index = self.timesteps.index(timestep) + 1
         return float(self.alpha_bar[self.timesteps[index]]) if index < len(self.timesteps) else 1.0
 

@@ -37,6 +37,8 @@ class OptionalEmbedding(nn.Module):
         scale: the vector's typical size for each number, to bring it near 1.
     """
 
+    scale: Tensor
+
     def __init__(self, inputs: int, width: int, scale: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(inputs) if scale is None else scale.clone())

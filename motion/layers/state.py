@@ -40,7 +40,7 @@ class StreamState:
         return named
 
     def restored(self: StateT, tensors: Mapping[str, Tensor]) -> StateT:
-        """A state like this one with the values that `tensors` gave; names that are missing or left over are refused."""
+        """A state like this one with saved values; names that are missing or left over are refused."""
         rest = dict(tensors)
         values = {field.name: _take(field.name, getattr(self, field.name), rest) for field in dataclasses.fields(self)}
         if rest:
@@ -54,8 +54,8 @@ def _take(name: str, like: object, rest: dict[str, Tensor]) -> object:
         return [_pop(f"{name}.{index}", rest) for index in range(len(like))]
     if like is None or isinstance(like, Tensor):
         return rest.pop(name, None) if like is None else _pop(name, rest)
-    value = _pop(name, rest)
-    return type(like)(value.item())
+    kind = next(kind for kind in (bool, int, float) if isinstance(like, kind))
+    return kind(_pop(name, rest).item())
 
 
 def _pop(name: str, rest: dict[str, Tensor]) -> Tensor:

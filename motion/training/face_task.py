@@ -1,0 +1,239 @@
+"""What the face stage learns: windows as the streaming sampler cuts them.
+
+A window is `hop + look_ahead` frames with the previous P frames given. At inference those are the sampler's own
+output, so in half of the rows the last hop of the previous motion is the net's own one-step prediction ("self-forcing"),
+and all of it gets a little noise; without both, rollouts drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motion.diffusion.schedule import add_noise, cosine_alpha_bar
+from motion.face import FaceDenoiser
+from motion.sampler import FaceSampler
+from motion.training.motion_data import ClipStore
+from motion.types import ARKIT_INDEX, EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, FaceMotion, StyleRange
+
+# Mouth opening in jawOpen units: jaw minus what mouthClose takes back, plus the lips' own parting.
+_APERTURE = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.15, "mouthLowerDownRight": 0.15,
+             "mouthUpperUpLeft": 0.1, "mouthUpperUpRight": 0.1, "mouthPressLeft": -0.1, "mouthPressRight": -0.1}
+
+
+@dataclass(frozen=True)
+class FaceLossWeights:
+    """Weights of the loss terms; our choice."""
+
+    velocity: float = 2.0
+    pose_velocity: float = 4.0
+    aperture: float = 1.0
+    closed: float = 4.0  # on top, where the true lips are (nearly) shut
+
+
+@dataclass(frozen=True)
+class ConditionDropout:
+    """Chance that a condition is replaced by its learned null."""
+
+    audio: float = 0.05
+    previous: float = 0.05
+    eyes: float = 0.1
+    expression: float = 0.2
+    pose: float = 0.2
+
+
+class FaceTask:
+    """`chatanyone.training.Task` of the `FaceDenoiser`.
+
+    Args:
+        store: training clips; held_out: clips to validate on.
+        batch: windows a step.
+        config: keyword arguments of the net.
+        hop, look_ahead: as in the sampler.
+        reference_every: every so many steps a smaller batch with reference clips.
+    """
+
+    kind = "face"
+
+    def __init__(
+        self, store: ClipStore, held_out: ClipStore, *, batch: int = 256, config: dict[str, Any] | None = None,
+        hop: int = 4, look_ahead: int = 1, audio_past: int = 12, reference_every: int = 8, reference_frames: int = 40,
+        weights: FaceLossWeights = FaceLossWeights(), dropout: ConditionDropout = ConditionDropout(),
+    ) -> None:
+        self.store, self.held_out, self.batch = store, held_out, batch
+        self.hop, self.look_ahead, self.audio_past = hop, look_ahead, audio_past
+        self.reference_every, self.reference_frames = reference_every, reference_frames
+        self.weights, self.dropout = weights, dropout
+        self.config = {"audio_dim": store.data["features"].shape[1], **(config or {})}
+        self.alpha_bar = cosine_alpha_bar(1000).float()
+        self.channel_weight = _channel_weights(store.moments("face", 0.0)[1])
+        self.aperture = _vector(_APERTURE)
+        self.previous = int(self.config.get("previous", 20))
+
+    @property
+    def window(self) -> int:
+        """Frames of a window."""
+        return self.hop + self.look_ahead
+
+    def build(self) -> FaceDenoiser:
+        """A fresh net that knows the data's mean and deviation."""
+        net = FaceDenoiser(**self.config)
+        for name, field, floor in (("motion", "face", 0.01), ("audio", "features", 0.05)):
+            mean, std = self.store.moments(field, floor)
+            std = torch.cat([std[:-6], self.store.moments(field, 1e-4)[1][-6:]]) if field == "face" else std
+            getattr(net, f"{name}_mean").copy_(mean)
+            getattr(net, f"{name}_std").copy_(std)
+        return net
+
+    def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
+        """Random windows with the hop before them."""
+        generator = torch.Generator().manual_seed(seed)
+        before = self.previous + self.hop
+        index = 0
+        while True:
+            with_reference = index % self.reference_every == self.reference_every - 1
+            count = self.batch // 4 if with_reference else self.batch
+            clip, frame = self.store.draw(count, self.window, generator)
+            batch = {
+                "face": self.store.cut("face", clip, frame, -before, before + self.window),
+                "audio": self.store.cut("features", clip, frame, -self.audio_past - self.hop,
+                                        self.audio_past + self.hop + self.window),
+                "eyes": self.store.cut("eyes", clip, frame, -self.hop, self.hop + self.window),
+                "style_expression": self.store.style_expression[clip], "style_pose": self.store.style_pose[clip],
+            }
+            if with_reference:
+                _, start = self.store.draw(count, self.reference_frames, generator)
+                start = torch.minimum(start, (self.store.frames[clip] - self.reference_frames).clamp(min=0))
+                reference = self.store.cut("face", clip, start, 0, self.reference_frames)
+                batch["reference"] = reference[..., :EXPRESSION_DIM]
+            yield batch
+            index += 1
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+        """Denoises one window from a random timestep."""
+        assert isinstance(model, FaceDenoiser)
+        P, hop = self.previous, self.hop
+        motion = model.normalise(batch["face"])
+        previous, target = motion[:, hop:hop + P], motion[:, hop + P:]
+        previous = self._own_past(model, batch, motion, previous)
+        B = len(target)
+        timestep = torch.randint(len(self.alpha_bar), (B,), device=target.device)
+        noisy = self._noised(target, timestep)
+        predicted = model(
+            noisy, timestep, batch["audio"][:, hop:], previous, audio_first=-self.audio_past,
+            eyes=batch["eyes"][:, hop:], style=StyleRange(batch["style_expression"], batch["style_pose"]),
+            reference=batch.get("reference"), keep=self._kept(B, target.device),
+        )
+        return self._terms(model, predicted, target, previous[:, -1:])
+
+    @torch.no_grad()
+    def _own_past(self, model: FaceDenoiser, batch: dict[str, Tensor], motion: Tensor, previous: Tensor) -> Tensor:
+        """The previous motion with the net's own prediction in its last hop (half of the rows) and a little noise."""
+        P, hop, window = self.previous, self.hop, self.window
+        B = len(motion)
+        half = B // 2
+        timestep = torch.randint(200, len(self.alpha_bar), (half,), device=motion.device)
+        noisy = self._noised(motion[:half, P:P + window], timestep)
+        own = model(
+            noisy, timestep, batch["audio"][:half, :-hop], motion[:half, :P], audio_first=-self.audio_past,
+            eyes=batch["eyes"][:half, :window],
+            style=StyleRange(batch["style_expression"][:half], batch["style_pose"][:half]),
+        )
+        mixed = previous.clone()
+        mixed[:half, -hop:] = own[:, :hop].to(mixed.dtype)
+        strength = 0.04 * torch.rand(B, 1, 1, device=motion.device)
+        return mixed + strength * torch.randn_like(mixed)
+
+    def _noised(self, motion: Tensor, timestep: Tensor) -> Tensor:
+        alpha_bar = self.alpha_bar.to(motion.device)[timestep][:, None, None]
+        return add_noise(motion, torch.randn_like(motion), alpha_bar)
+
+    def _kept(self, batch: int, device: torch.device) -> dict[str, Tensor]:
+        """Random masks of `ConditionDropout`."""
+        return {name: torch.rand(batch, device=device) >= chance for name, chance in vars(self.dropout).items()}
+
+    def _terms(self, model: FaceDenoiser, predicted: Tensor, target: Tensor,
+               last: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """All loss terms, in normalised units but for the aperture, which is in tenths of jawOpen."""
+        w, scale = self.weights, self.channel_weight.to(target.device)
+        error = predicted - target
+        x_0 = (scale * error.square()).mean()
+        speed = scale * torch.diff(error, dim=1).square()
+        velocity = speed[..., :EXPRESSION_DIM].mean()
+        # towards the previous frame as the sampler will see it: windows must join
+        joint = predicted[:, :1] - last - (target[:, :1] - last)
+        pose_velocity = speed[..., EXPRESSION_DIM:].mean() + 0.25 * joint[..., EXPRESSION_DIM:].square().mean()
+        vector = (self.aperture.to(target.device) * model.motion_std) / 0.1
+        gap = ((error * vector).sum(-1)).square()
+        true_gap = ((target * model.motion_std + model.motion_mean) * self.aperture.to(target.device)).sum(-1)
+        closed = (true_gap < 0.04).float()
+        aperture = (gap * (1 + w.closed * closed)).mean()
+        loss = x_0 + w.velocity * velocity + w.pose_velocity * pose_velocity + w.aperture * aperture
+        numbers = {"x_0": x_0, "velocity": velocity, "pose_velocity": pose_velocity, "aperture": aperture}
+        return loss, {name: float(value.detach()) for name, value in numbers.items()}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Rollouts of the streaming sampler on held-out clips."""
+        assert isinstance(model, FaceDenoiser)
+        scores: dict[str, list[float]] = {}
+        for index in range(min(4, len(self.held_out.frames))):
+            for name, value in self._rollout_scores(model, index).items():
+                scores.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in scores.items()}
+
+    def _rollout_scores(self, model: FaceDenoiser, index: int) -> dict[str, float]:
+        """One held-out clip: correlation of the aperture, and how large motion is against the performer's."""
+        store = self.held_out
+        clip = torch.tensor([index])
+        count = int(store.frames[index])
+        features = store.cut("features", clip, torch.zeros(1, dtype=torch.long), 0, count)[0]
+        true = store.cut("face", clip, torch.zeros(1, dtype=torch.long), 0, count)[0]
+        sampler = FaceSampler(model, hop=self.hop, look_ahead=self.look_ahead, audio_past=self.audio_past)
+        style = StyleRange(store.style_expression[index], store.style_pose[index])
+        first, state = sampler.step(features, sampler.init_state(index, style))
+        last, _ = sampler.flush(state)
+        made = torch.cat([first.packed(), last.packed()])
+        return rollout_scores(made, true)
+
+
+def rollout_scores(made: Tensor, true: Tensor) -> dict[str, float]:
+    """Packed motions `[T, 58]` → Pearson r of the aperture, ratios of deviations (made / true) per part."""
+    vector = _vector(_APERTURE)
+    a, b = made @ vector, true @ vector
+    groups = {name: [ARKIT_INDEX[n] for n in names] for name, names in EXPRESSION_GROUPS.items()}
+    groups["pose"] = list(range(EXPRESSION_DIM, FACE_DIM))
+    scores = {"aperture_r": pearson(a, b)}
+    for name, columns in groups.items():
+        ratio = made[:, columns].std(0).square().sum().sqrt() / true[:, columns].std(0).square().sum().sqrt()
+        scores[f"{name}_ratio"] = float(ratio)
+    return scores
+
+
+def aperture(motion: FaceMotion) -> Tensor:
+    """Mouth opening `[..., T]` in units of jawOpen."""
+    return motion.expression @ _vector(_APERTURE)[:EXPRESSION_DIM]
+
+
+def pearson(a: Tensor, b: Tensor) -> float:
+    """Correlation of two curves; 0 when one is flat."""
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9))
+
+
+def _vector(shares: dict[str, float]) -> Tensor:
+    """Blend shape → weight as a vector `[58]`."""
+    vector = torch.zeros(FACE_DIM)
+    for name, value in shares.items():
+        vector[ARKIT_INDEX[name]] = value
+    return vector
+
+
+def _channel_weights(deviation: Tensor) -> Tensor:
+    """Shapes that move more matter more; pose channels count fully. Mean 1."""
+    weight = (deviation / 0.08).clamp(0.05, 1.5)
+    weight[EXPRESSION_DIM:] = 1.5
+    return weight / weight.mean()
