@@ -54,8 +54,6 @@ class StageState(Protocol):
 
     def tensors(self) -> dict[str, Tensor]: ...
 
-    def restored(self, tensors: dict[str, Tensor]) -> Any: ...
-
 
 class AudioStage(Protocol):
     """Samples ``[n]`` → features ``[T, C]``, one row a frame; may hold rows back until later samples came."""
@@ -140,7 +138,7 @@ class PipelineState:
             if part not in parts:
                 raise ValueError(f"expected names that start with {', '.join(_PARTS)}; '{name}' is of another state")
             parts[part][field] = value
-        return replace(self, **{part: getattr(self, part).restored(parts[part]) for part in _PARTS})
+        return replace(self, **{part: _restored(getattr(self, part), parts[part]) for part in _PARTS})
 
 
 _PARTS = ("clock", "audio", "face", "body")
@@ -261,6 +259,11 @@ class AvatarPipeline:
             return []
         pictures = state.scene(face, body).clamp(0, 1).mul(255).round().to(torch.uint8)
         return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def _restored(fresh: Any, tensors: dict[str, Tensor]) -> Any:
+    """States of fixed form are made from their tensors alone, the others need a fresh one to say what is absent."""
+    return fresh.restored(tensors) if isinstance(fresh, StreamState) else type(fresh).from_tensors(tensors)
 
 
 def _mono(samples: Samples) -> Tensor:

@@ -11,21 +11,21 @@ from fractions import Fraction
 from chatanyone.errors import ConfigError
 
 SAMPLE_RATE_HZ = 16_000
-MAX_FPS = 240
+MIN_FPS, MAX_FPS = 1, 240
 
 
 def parse_fps(value: str | int | float | Fraction) -> Fraction:
     """A frame rate as an exact fraction: ``30``, ``"25"``, ``"30000/1001"``; 29.97 means 30000/1001.
 
     Raises:
-        ConfigError: not a number, or outside (0, 240].
+        ConfigError: not a number, or outside 1 to 240.
     """
     try:
         fps = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"the frame rate must be a number or a fraction such as 30000/1001, not '{value}'") from None
-    if not 0 < fps <= MAX_FPS:
-        raise ConfigError(f"the frame rate must be above 0 and at most {MAX_FPS}, not {value}")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise ConfigError(f"the frame rate must be {MIN_FPS} to {MAX_FPS} frames per second, not {value}")
     return _ntsc(fps)
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +8,9 @@ from PIL import Image
 
 from chatanyone.errors import MediaError
 from chatanyone.media.image import MATTE_GREY, read_image
-from tests.helpers.media import gradient
+from tests.helpers.media import gradient, png_header
 
 H, W = 96, 80
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _png_header(width: int, height: int) -> bytes:
-    """A PNG of the claimed size with hardly any data behind it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(1000)))
 
 
 def test_rgb_comes_back_as_it_is(tmp_path: Path) -> None:
@@ -92,7 +80,7 @@ def test_broken_colour_profile_is_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [65_000, 8_000], ids=["bomb", "huge"])
 def test_image_bomb_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
-    (tmp_path / "bomb.png").write_bytes(_png_header(side, side))
+    (tmp_path / "bomb.png").write_bytes(png_header(side, side))
     with pytest.raises(MediaError, match="more than 50 megapixels; scale it down"):
         read_image(tmp_path / "bomb.png")
 

@@ -112,3 +112,11 @@ class FlatScene:
 
 def stand_ins(fps: Fraction = Fraction(30), size: tuple[int, int] = (64, 96)) -> Stages:
     return Stages(LoudnessStage(fps), FaceStandIn(), BodyStandIn(), lambda portrait: FlatScene(portrait, size))
+
+
+class NoiseScene(FlatScene):
+    """Frames that do not compress, to fill a disk."""
+
+    def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+        width, height = self.size
+        return torch.rand(len(face.expression), 3, height, width)

@@ -1,0 +1,7 @@
+"""`python -m chatanyone`."""
+
+import sys
+
+from chatanyone.cli import main
+
+sys.exit(main())

@@ -1,0 +1,153 @@
+"""`chatanyone animate`: one picture and one voice become a film."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from chatanyone import build, timebase
+from chatanyone.config import Config
+from chatanyone.media.audio import read_audio
+from chatanyone.media.image import read_image
+from chatanyone.media.video import VideoWriter, check_output
+from chatanyone.pipeline import AvatarPipeline, Style
+from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
+from motion.types import BodyMotion, FaceMotion
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make of what; paths."""
+
+    image: str | Path
+    audio: str | Path
+    output: str | Path
+    style_video: str | Path | None = None
+    motion_out: str | Path | None = None
+    face: int | None = None
+    force: bool = False
+
+
+@dataclass
+class Timings:
+    """Seconds spent on each part, in the order of work; `video_s` is the length of the film."""
+
+    parts_s: dict[str, float] = field(default_factory=dict)
+    video_s: float = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.parts_s[name] = self.parts_s.get(name, 0.0) + time.perf_counter() - start
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of generation per second of film; below 1 is live."""
+        return self.parts_s.get("generation", 0.0) / self.video_s if self.video_s else 0.0
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.parts_s.items())
+        return f"{parts} for {self.video_s:.1f} s of film (real-time factor {self.real_time_factor:.2f})"
+
+
+def animate(request: Request, config: Config) -> Timings:
+    """Makes the film. Everything that can be refused is refused before the nets are loaded.
+
+    Raises:
+        ChatAnyoneError: an input cannot be used; nothing is written then.
+    """
+    timings = Timings()
+    with timings.part("set-up"):
+        output = check_output(request.output, request.force)
+        if request.motion_out is not None:
+            check_output(request.motion_out, request.force, (".npz",))
+        picture, samples = read_image(request.image), read_audio(request.audio)
+    with timings.part("model loading"):
+        recorder = MotionRecorder(config.media.rate) if request.motion_out is not None else None
+        engine = build.pipeline(config, on_motion=recorder)
+    with timings.part("set-up"):
+        portrait = _portrait(picture, request, config)
+        style = _style(request, config)
+    with timings.part("generation"):
+        _film(engine, portrait, style, samples, output, request, config)
+    if recorder is not None and request.motion_out is not None:
+        recorder.save(request.motion_out)
+    timings.video_s = float(timebase.sample_time_s(len(samples)))
+    print(f"{output}: {timings}")
+    return timings
+
+
+def _film(engine: AvatarPipeline, portrait: Portrait, style: Style, samples: NDArray[np.float32], output: Path,
+          request: Request, config: Config) -> None:
+    rate, total = config.media.rate, timebase.frames_for_samples(len(samples), config.media.rate)
+    state = engine.init(portrait, config.motion.seed, style, build.strengths(config))
+    with VideoWriter(output, config.media.width_height, rate, timebase.SAMPLE_RATE_HZ, request.force) as writer:
+        frames = tqdm(engine.run(samples, state), total=total, unit="frame", disable=None, file=sys.stderr,
+                      desc=output.name, bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, "
+                                                   "{rate_noinv_fmt}, {remaining} left")
+        for index, frame in enumerate(frames):
+            if index % int(rate) == 0:  # about a second of sound ahead of every second of picture
+                heard = slice(timebase.first_sample(index, rate), timebase.first_sample(index + int(rate), rate))
+                writer.write_audio(samples[heard])
+            writer.write(frame)
+
+
+def _portrait(picture: NDArray[np.uint8], request: Request, config: Config) -> Portrait:
+    portrait = prepare_portrait(picture, config.media.width_height, request.face, _cache_folder(config))
+    for warning in portrait.warnings:
+        print(f"chatanyone: warning: {warning}", file=sys.stderr)
+    return portrait
+
+
+def _cache_folder(config: Config) -> Path | None:
+    """Where prepared portraits are kept; none where nothing can be written, which only costs time."""
+    folder = Path(config.render.cache) if config.render.cache else default_cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _style(request: Request, config: Config) -> Style:
+    """The manner of the person in the style clip."""
+    if request.style_video is None:
+        return Style()
+    from chatanyone.tracking import track_clip
+    from motion.style import style_range
+
+    motion = track_clip(request.style_video, fps=config.media.rate, task_model=config.tracking.task_model).face
+    return Style(style_range(motion), motion)
+
+
+class MotionRecorder:
+    """Gathers the motion of a film while it is made, for `--motion-out`."""
+
+    def __init__(self, fps: Fraction) -> None:
+        self.fps = fps
+        self._faces: list[Tensor] = []
+        self._bodies: list[Tensor] = []
+
+    def __call__(self, face: FaceMotion, body: BodyMotion) -> None:
+        self._faces.append(face.packed().cpu())
+        self._bodies.append(body.packed().cpu())
+
+    def save(self, path: str | Path) -> None:
+        """In the format of `chatanyone track`."""
+        from chatanyone.tracking import save_motion
+
+        save_motion(path, FaceMotion.unpack(torch.cat(self._faces)), BodyMotion.unpack(torch.cat(self._bodies)),
+                    fps=self.fps)

@@ -1,0 +1,147 @@
+"""Settings → nets: the only reader of `Config`, and the only place that knows where the shipped weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from chatanyone.checkpoints import load_weights
+from chatanyone.config import RANDOM, SHIPPED, Config
+from chatanyone.errors import CheckpointError, ConfigError
+from chatanyone.pipeline import AvatarPipeline, Stages, Strengths
+from motion.types import BodyMotion, FaceMotion
+
+NetT = TypeVar("NetT", bound=nn.Module)
+
+# kind of a weights file → the file inside its package
+SHIPPED_FILES = {"audio": ("motion", "audio.safetensors"), "face": ("motion", "face.safetensors"),
+                 "body": ("motion", "body.safetensors"), "render": ("render", "render.safetensors")}
+
+# Tiny nets for `weights: random`; they fit together.
+TINY: dict[str, dict[str, Any]] = {
+    "audio": dict(dim=16, heads=2, layers=2, context=12, delay=2),
+    "face": dict(width=20, depth=1, heads=2, ratio=2),
+    "body": dict(width=16, depth=1, heads=2, ratio=2),
+}
+
+
+def pipeline(config: Config, on_motion: Callable[[FaceMotion, BodyMotion], None] | None = None) -> AvatarPipeline:
+    """The engine with all its nets loaded."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return AvatarPipeline(stages(config), config.media.rate, on_motion=on_motion)
+
+
+def stages(config: Config) -> Stages:
+    """Every stage of the engine."""
+    from chatanyone.stages import ExpressionStage, GestureStage, SpeechStage
+
+    where, template = device(config), head_template(config)
+    speech = speech_features(config, where)
+    return Stages(
+        SpeechStage(speech), ExpressionStage(face_sampler(config, speech.feature_dim, where)),
+        GestureStage(body_sampler(config, speech.feature_dim, where), template), scene_maker(config, template, where))
+
+
+def device(config: Config) -> torch.device:
+    """`auto` takes the GPU where there is one."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device is cuda, but torch finds no CUDA device here; use --device cpu")
+    return torch.device(config.device)
+
+
+def strengths(config: Config) -> Strengths:
+    return Strengths(config.motion.expression, config.motion.pose, config.motion.gesture)
+
+
+def head_template(config: Config) -> Any:
+    """The shipped head, or the user's FLAME."""
+    from motion.template.head import HeadTemplate
+
+    if config.template.head == "flame":
+        raise ConfigError("template.head flame is not supported by the renderer yet; use anny")
+    return HeadTemplate.load()
+
+
+def speech_features(config: Config, where: torch.device) -> Any:
+    """The speech front end at the film's frame rate."""
+    from motion.audio.encoder import AudioEncoder
+    from motion.audio.features import AudioStream
+
+    if config.audio.backend == "whisper":
+        from motion.audio.whisper import WhisperStream
+
+        return _refused(lambda: WhisperStream(config.audio.whisper, fps=config.media.rate))
+    encoder = _net(AudioEncoder, "audio", config.audio.weights, where)
+    return AudioStream(encoder, config.media.rate)
+
+
+def face_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
+    from motion.face import FaceDenoiser
+    from motion.sampler import FaceSampler
+
+    net = _net(FaceDenoiser, "face", config.motion.face_weights, where, audio_dim=audio_dim)
+    return FaceSampler(net, steps=config.motion.steps)
+
+
+def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
+    from motion.body import BodyTransformer
+    from motion.body_sampler import BodySampler
+
+    return BodySampler(_net(BodyTransformer, "body", config.motion.body_weights, where, audio_dim=audio_dim))
+
+
+def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[[Any], Any]:
+    """What turns a portrait into something that can be drawn."""
+    from chatanyone.driver import Driver
+    from chatanyone.stages import PortraitScene
+
+    draw = renderer(config, where)
+    return lambda portrait: PortraitScene(Driver(portrait, template), draw, where)
+
+
+def renderer(config: Config, where: torch.device) -> Any:
+    """Geometry, and the nets that finish its pictures unless they are switched off."""
+    from render.renderer import Renderer
+
+    return Renderer().to(where)
+
+
+def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch.device, **given: Any) -> NetT:
+    """A net in evaluation mode: tiny and random, or as its weights file describes it."""
+    if weights == RANDOM:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return kind_of_net(**TINY[kind], **given).to(where).eval()
+    path = weights_path(kind, weights)
+    config, tensors = load_weights(path, kind=kind)
+    for name, value in given.items():
+        if config.get(name, value) != value:
+            raise CheckpointError(f"{path} was trained for {name} {config[name]}, but here it is {value}; "
+                                  "the motion weights must be trained on the speech encoder in use")
+    net = kind_of_net(**{**given, **config})
+    _refused(lambda: net.load_state_dict(tensors), CheckpointError)
+    return net.to(where).eval()
+
+
+def weights_path(kind: str, weights: str) -> Path:
+    """Where the weights of a kind are."""
+    if weights != SHIPPED:
+        return Path(weights)
+    package, name = SHIPPED_FILES[kind]
+    return Path(str(resources.files(package))) / "weights" / name
+
+
+def _refused(make: Callable[[], Any], error: type[Exception] = ConfigError) -> Any:
+    """What the nets refuse is the settings' fault."""
+    try:
+        return make()
+    except (ValueError, RuntimeError, OSError) as reason:
+        raise error(" ".join(str(reason).split())) from reason

@@ -1,0 +1,95 @@
+"""The motion and render packages behind the engine's protocols: what each stage hears, and what it hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chatanyone.driver import Driver
+from chatanyone.pipeline import Strengths, Style
+from chatanyone.portrait import Portrait
+from motion.audio.features import AudioFeatures
+from motion.body_sampler import BodySampler, BodyState
+from motion.sampler import FaceSampler, FaceState
+from motion.template.head import HeadTemplate
+from motion.types import BodyMotion, FaceMotion
+from render.types import RenderDrive, RenderSource
+
+
+class SpeechStage:
+    """`motion.audio`'s front end."""
+
+    def __init__(self, features: AudioFeatures) -> None:
+        self.features = features
+
+    def init_state(self) -> Any:
+        return self.features.init_state()
+
+    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.features.step(samples, state)
+
+    def flush(self, state: Any) -> tuple[Tensor, Any]:
+        closed = state.clone()  # the front end closes the state it is given; ours stays as it was
+        return self.features.flush(closed), closed
+
+
+class ExpressionStage:
+    """`motion.sampler`: speech to face and head."""
+
+    def __init__(self, sampler: FaceSampler) -> None:
+        self.sampler = sampler
+
+    def init_state(self, seed: int, style: Style, strengths: Strengths) -> FaceState:
+        reference = None if style.reference is None else style.reference.expression
+        return self.sampler.init_state(seed, style.range, reference, expression=strengths.expression,
+                                       pose=strengths.pose)
+
+    def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
+        return self.sampler.step(features, state)
+
+    def flush(self, state: FaceState) -> tuple[FaceMotion, FaceState]:
+        return self.sampler.flush(state)
+
+
+class GestureStage:
+    """`motion.body_sampler`: speech and the head's keypoints to body and hands."""
+
+    def __init__(self, sampler: BodySampler, template: HeadTemplate) -> None:
+        self.sampler, self.template = sampler, template
+
+    def init_state(self, seed: int, portrait: Portrait, strengths: Strengths) -> BodyState:
+        return self.sampler.init_state(seed, gesture=strengths.gesture)
+
+    def step(self, features: Tensor, face: FaceMotion, state: BodyState) -> tuple[BodyMotion, BodyState]:
+        keypoints = self.template.keypoints(face.expression, face.rotation, face.translation)
+        return self.sampler.step(keypoints, features, state)
+
+    def flush(self, state: BodyState) -> tuple[BodyMotion, BodyState]:
+        return self.sampler.flush(state)
+
+
+class PortraitScene:
+    """One portrait ready to be drawn: the driver poses it, the renderer draws it.
+
+    Args:
+        driver: of the portrait; works on the CPU.
+        renderer: source and drive → ``[B, 3, H, W]``; works on `device`.
+        batch: frames drawn at once; bounds memory.
+    """
+
+    def __init__(self, driver: Driver, renderer: Callable[[RenderSource, RenderDrive], Tensor],
+                 device: torch.device | str = "cpu", batch: int = 4) -> None:
+        self.driver, self.renderer, self.device, self.batch = driver, renderer, torch.device(device), batch
+        self.source = driver.source.to(self.device)
+
+    def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+        drive = self.driver(_to_cpu(face), BodyMotion.unpack(body.packed().cpu())).to(self.device)
+        parts = [drive.slice(start, start + self.batch) for start in range(0, len(drive), self.batch)]
+        return torch.cat([self.renderer(self.source, part) for part in parts])
+
+
+def _to_cpu(face: FaceMotion) -> FaceMotion:
+    return FaceMotion.unpack(face.packed().cpu())
