@@ -8,23 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from chatanyone import build, timebase
 from chatanyone.config import Config
+from chatanyone.errors import MediaError
 from chatanyone.media.audio import read_audio
 from chatanyone.media.image import read_image
 from chatanyone.media.video import VideoWriter, check_output
 from chatanyone.pipeline import AvatarPipeline, Style
 from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
-from motion.types import BodyMotion, FaceMotion
+from chatanyone.recording import MotionRecorder
 
 
 @dataclass(frozen=True)
@@ -126,28 +124,11 @@ def _style(request: Request, config: Config) -> Style:
     """The manner of the person in the style clip."""
     if request.style_video is None:
         return Style()
-    from chatanyone.tracking import track_clip
+    from chatanyone.tracking import track_file
     from motion.style import style_range
 
-    motion = track_clip(request.style_video, fps=config.media.rate, task_model=config.tracking.task_model).face
+    clip = track_file(request.style_video, fps=config.media.rate, task_model=config.tracking.task_model)
+    if len(clip) < 2:
+        raise MediaError(f"the style clip {request.style_video} must be a film in which somebody moves, not a picture")
+    motion = clip.face_motion()
     return Style(style_range(motion), motion)
-
-
-class MotionRecorder:
-    """Gathers the motion of a film while it is made, for `--motion-out`."""
-
-    def __init__(self, fps: Fraction) -> None:
-        self.fps = fps
-        self._faces: list[Tensor] = []
-        self._bodies: list[Tensor] = []
-
-    def __call__(self, face: FaceMotion, body: BodyMotion) -> None:
-        self._faces.append(face.packed().cpu())
-        self._bodies.append(body.packed().cpu())
-
-    def save(self, path: str | Path) -> None:
-        """In the format of `chatanyone track`."""
-        from chatanyone.tracking import save_motion
-
-        save_motion(path, FaceMotion.unpack(torch.cat(self._faces)), BodyMotion.unpack(torch.cat(self._bodies)),
-                    fps=self.fps)

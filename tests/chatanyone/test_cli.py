@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import resource
+import struct
 import subprocess
 import sys
 import wave
@@ -59,9 +61,8 @@ def _wav(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
 
 def _float_wav(path: Path, samples: np.ndarray) -> Path:
     data = samples.astype("<f4").tobytes()
-    fields = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 3, 1, RATE, 4 * RATE, 4, 32, b"data", len(data))
-    sizes = (4, 4, 4, 4, 4, 2, 2, 4, 4, 2, 2, 4, 4)
-    header = b"".join(f if isinstance(f, bytes) else f.to_bytes(n, "little") for f, n in zip(fields, sizes))
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, RATE, 4 * RATE, 4, 32)  # 3: IEEE float
+    header = struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE") + form + struct.pack("<4sI", b"data", len(data))
     path.write_bytes(header + data)
     return path
 
@@ -112,6 +113,15 @@ def test_a_seed_gives_the_same_bytes(image: Path, audio: Path, tmp_path: Path) -
     assert a == b != c
 
 
+def test_motion_out_explains_itself(image: Path, audio: Path, tmp_path: Path) -> None:
+    _film(image, audio, tmp_path / "o.mp4", "--motion-out", str(tmp_path / "m.npz"))
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as motion:
+        assert motion["expression"].shape == (15, 52) and motion["hands"].shape == (15, 2, 51)
+        assert motion["fps"].tolist() == [30, 1] and motion["timestamps"][3] == pytest.approx(0.1)
+        assert set(json.loads(str(motion["fields"]))) <= set(motion.files)
+        assert motion["expression_names"][24] == "jawOpen"
+
+
 def test_portrait_warnings_reach_the_user(image: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(animate, "prepare_portrait", lambda picture, size, *_: plain_portrait(size, ["two faces"]))
@@ -137,7 +147,7 @@ def test_unusual_pictures_are_read(tmp_path: Path, audio: Path, mode: str) -> No
 
 
 def test_pictures_that_cannot_be_used(tmp_path: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "bomb.png").write_bytes(png_header(65_000, 65_000))
     for name, sentence in [("text.png", "is not a picture"), ("bomb.png", "megapixels; scale it down"),
                            ("none.png", "there is no picture")]:
