@@ -19,7 +19,7 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     real: ``[H, W]`` which pixels the picture has. The continuation carries the grain of the known background.
     """
     H, W, _ = image.shape
-    reach = max(round(W / 512 * 9), 1)  # no person's colour may leak: resampling and lens blur spread it some pixels
+    reach = max(round(W / 512 * 12), 1)  # no person's colour may leak: resampling and lens blur spread it some pixels
     size = 2 * reach + 1
     person = cv2.dilate((matte > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     known = ~person & real
