@@ -73,6 +73,11 @@ class HandTemplate(nn.Module):
             arrays = {key: file.get_tensor(key) for key in file.keys()}
         return cls(arrays if side == "left" else mirror(arrays), side)
 
+    @property
+    def opacity(self) -> Tensor:
+        """``[V]`` 1 on the hand, fading to 0 along the forearm stub, where skin or sleeve belong to the body."""
+        return (1 - 1.5 * self.weights[:, -1]).clamp(0, 1)
+
     def pose(
         self,
         joint_rotations: Tensor,
