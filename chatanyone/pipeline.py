@@ -212,7 +212,7 @@ class AvatarPipeline:
     def _next_hop(self, clock: Clock) -> Tensor | None:
         """The samples of the next `hop` frames, once they are all there; boundaries are exact, so hops never drift."""
         start = clock.samples - len(clock.pending)
-        hops_done = timebase.frames_for_samples(start, self.fps) // self.hop
+        hops_done = timebase.frames_covered(start, self.fps) // self.hop
         end = timebase.first_sample((hops_done + 1) * self.hop, self.fps)
         return clock.pending[:end - start] if clock.samples >= end else None
 
