@@ -228,6 +228,29 @@ def _closest_on_mesh(template: HeadTemplate, mesh: Tensor, points: Tensor, part_
     return triangle, barycentric
 
 
+def _seat_mouth(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> None:
+    """Lower the upper teeth so that a speaking mouth shows their edge, and let the tongue lie lower (our choice)."""
+    teeth = np.unique(triangles[part == Part.TEETH])
+    mean[teeth[mean[teeth, 1] > mean[teeth, 1].mean()], 1] -= 0.0060
+    mean[np.unique(triangles[part == Part.TONGUE])] += (0.0, -0.004, -0.004)
+
+
+def mark_inner_lips(template: HeadTemplate) -> Tensor:
+    """Parts ``[F]`` with the lips' inner faces counted as mouth: skin near the mouth that no view of a closed mouth shows."""
+    part = template.part.clone()
+    seen = torch.zeros(len(part), dtype=torch.bool)
+    for yaw in (-0.5, 0.0, 0.5):
+        for pitch in (-0.35, 0.0, 0.35):
+            triangle = shade(template, template.mean, yaw, pitch, 1024)[0]
+            seen[triangle[triangle >= 0].unique()] = True
+    teeth = template.mean[template.triangles[part == Part.TEETH].unique()]
+    middle = template.mean[template.triangles].mean(1)
+    low, high = teeth.amin(0) - torch.tensor([0.008, 0.012, 0.0]), teeth.amax(0) + torch.tensor([0.008, 0.012, 0.03])
+    near = ((middle > low) & (middle < high)).all(1)
+    part[near & ~seen & (part == Part.SKIN)] = int(Part.CAVITY)
+    return part
+
+
 def landmark_weights() -> Tensor:
     """How far the fit trusts each landmark: brows and the outer contour are vague on an untextured head (our choice)."""
     weight = torch.ones(478)
@@ -255,6 +278,7 @@ def build(sheet: str | None) -> tuple[dict[str, Tensor], dict[str, str]]:
     U, S, Vt = np.linalg.svd(centred, full_matrices=False)
     identity = (S[:COMPONENTS, None] / np.sqrt(PEOPLE) * Vt[:COMPONENTS]).reshape(COMPONENTS, -1, 3)
     print(f"{COMPONENTS} components explain {(S[:COMPONENTS] ** 2).sum() / (S ** 2).sum():.3f} of the variance")
+    _seat_mouth(mean, triangles, part)
     labels = list(model.blendshape_labels)  # type: ignore[arg-type]
     deltas = np.stack([model.blendshapes.numpy()[labels.index(f"facial_action:{n}")] for n in ARKIT_NAMES])  # type: ignore
     weights, indices = model.vertex_bone_weights.numpy()[used], model.vertex_bone_indices.numpy()[used]  # type: ignore
@@ -269,6 +293,7 @@ def build(sheet: str | None) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors = {key: torch.tensor(value, dtype=torch.float32) for key, value in arrays.items()}
     tensors |= {"triangles": torch.tensor(triangles), "part": torch.tensor(part)}
     tensors |= {"landmark_weight": landmark_weights()}
+    tensors["part"] = mark_inner_lips(HeadTemplate(tensors))
     template = HeadTemplate(tensors)
     tensors["landmark_triangle"], tensors["landmark_barycentric"] = cast_landmarks(template, rng, sheet)
     provenance = {

@@ -82,7 +82,7 @@ class HeadFit:
 def fit_head(template: HeadTemplate, landmarks: Tensor, *, expression_prior: Tensor | None = None) -> HeadFit:
     """Fit identity, expression and camera to one picture, then spread what is left over the mesh.
 
-    Args: landmarks ``[478, 3]`` MediaPipe's points in pixels (z in the same unit, smaller is nearer as MediaPipe has it);
+    Args: landmarks ``[478, 3]`` MediaPipe's points in pixels (z in the same unit, larger is nearer);
     expression_prior ``[52]`` known weights (MediaPipe's scores), used as the mean of the prior.
     """
     problem = _Problem(template, landmarks)
@@ -131,7 +131,7 @@ class _Problem:
         if landmarks.shape != (478, 3):
             raise ValueError(f"landmarks must be [478, 3] (MediaPipe, px), got {list(landmarks.shape)}.")
         target = landmarks.double().numpy().copy()
-        target[:, 1:] *= -1  # to y up, z to the viewer
+        target[:, 1] *= -1  # to y up
         self.width = float(np.ptp(target[:, 0])) or 1.0
         self.centre = target.mean(0)
         self.target = (target - self.centre) / self.width
