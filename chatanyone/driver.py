@@ -1,0 +1,156 @@
+"""Where motion meets rendering: template and portrait become meshes, control points and keypoints in pixels."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import torch
+from torch import Tensor
+
+from chatanyone.portrait import Portrait
+from motion.template.fit import HeadFit, fit_head
+from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
+from motion.types import ARKIT_INDEX, ARKIT_NAMES, BodyMotion, FaceMotion
+from render.types import Part, RenderDrive, RenderSource, Surface
+
+# MediaPipe's face outline, every second point: the smooth field meets the mesh there.
+OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
+        172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+OUTLINE = OVAL[::2]
+HAIR_RAYS = 15
+SCALP_POINTS = 16
+# These open the mouth: motion sets them outright, so that speech can close a mouth the picture shows open. All other
+# weights of the picture's own expression stay and motion adds to them.
+ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDownLeft", "mouthLowerDownRight",
+            "mouthUpperUpLeft", "mouthUpperUpRight")
+GRID = 16  # px: face windows are multiples of it
+
+
+class Driver:
+    """Turns motion of one person into what the renderer draws.
+
+    The motion is relative to the person's pose in the picture; zero motion gives the picture back.
+    """
+
+    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit | None = None) -> None:
+        self.portrait, self.template = portrait, template
+        self.fit = fit or fit_head(template, portrait.face)
+        self.rest = self.fit.expression.clone()
+        self.rest[[ARKIT_INDEX[name] for name in ABSOLUTE]] = 0
+        self.rest_vertices = self.fit.vertices(template)
+        self._control = _Controls(portrait, template, self.fit, self.rest_vertices)
+        self.source = self._source()
+
+    def __call__(self, face: FaceMotion, body: BodyMotion) -> RenderDrive:
+        """Args: face ``[B, 52/3/3]``, body ``[B, 14, 3]`` and hands ``[B, 2, 51]``."""
+        size = self.portrait.shoulder_width_px
+        delta = body.delta[..., :2] * size  # Eq. 1 with s, t of the picture and R = 1
+        body_points = self.portrait.body[:, :2] + delta
+        neck = delta[:, 0]
+        mesh = self.posed(face)
+        head = self.fit.camera.project(mesh, self.template.pivot)
+        lift = torch.cat([neck, torch.zeros(len(neck), 1)], dim=-1)[:, None]
+        head = head + lift
+        control = self._control.drive(face, head, body_points, neck)
+        return RenderDrive(head, control, [], self._keypoints(head), body_points)
+
+    def posed(self, face: FaceMotion) -> Tensor:
+        """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""
+        expression = (self.rest + face.expression).clamp(0, 1) * self.fit.gain
+        return self.template.pose(self.template.deform(self.fit.neutral, expression), face.rotation, face.translation)
+
+    def _keypoints(self, vertices: Tensor) -> Tensor:
+        return self.template.on_surface(vertices, torch.tensor(KEYPOINT_LANDMARKS))
+
+    def _source(self) -> RenderSource:
+        portrait, template = self.portrait, self.template
+        head = Surface(template.triangles, self.rest_vertices[:, :2], _trust(template, self.rest_vertices), template.part,
+                       template.arch)
+        return RenderSource(
+            foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head, hands=[],
+            control=self._control.source, face_box=self._face_box(), face_keypoints=self._keypoints(self.rest_vertices),
+            body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait))
+
+    def _face_box(self) -> tuple[int, int, int]:
+        W, H = self.portrait.size
+        low, high = self.portrait.face[:, :2].amin(0), self.portrait.face[:, :2].amax(0)
+        extent = float((high - low).max()) * 1.5
+        side = min(math.ceil(extent / GRID) * GRID, W // GRID * GRID, H // GRID * GRID)
+        middle = (low + high) / 2
+        x0 = min(max(int(middle[0]) - side // 2, 0), W - side)
+        y0 = min(max(int(middle[1]) - side // 2, 0), H - side)
+        return x0, y0, side
+
+
+class _Controls:
+    """Control points of the smooth field: face outline, scalp, hair's silhouette, body."""
+
+    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit, vertices: Tensor) -> None:
+        self.template, self.fit = template, fit
+        self.outline = torch.tensor(OUTLINE)
+        outline = template.on_surface(vertices, self.outline)[:, :2]
+        self.hair = self._hair_points(portrait, vertices)
+        hair = fit.camera.project(self.hair, template.pivot)[:, :2]
+        self.source = torch.cat([outline, hair, portrait.body[:, :2]])
+
+    def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor) -> Tensor:
+        """``[B, N, 2]`` px."""
+        outline = self.template.on_surface(head, self.outline)[..., :2]
+        R = rotation_matrix(face.rotation)
+        pivot = self.template.pivot
+        hair = (self.hair - pivot) @ R.transpose(-1, -2) + pivot + face.translation[:, None]
+        hair_px = self.fit.camera.project(hair, pivot)[..., :2] + neck[:, None]
+        return torch.cat([outline, hair_px, body], dim=1)
+
+    def _hair_points(self, portrait: Portrait, vertices: Tensor) -> Tensor:
+        """Points in template space that turn with the head: along rays from the head's centre to the matte's edge."""
+        W, H = portrait.size
+        centre = vertices[self.template.head_weight > 0.99, :2].mean(0)
+        radius = float((portrait.face[10, :2] - portrait.face[152, :2]).norm()) / 2
+        points = []
+        for k in range(HAIR_RAYS):
+            angle = math.pi * (1.08 - 1.16 * k / (HAIR_RAYS - 1))  # from the person's right ear over the crown to the left
+            direction = torch.tensor([math.cos(angle), -math.sin(angle)])
+            steps = torch.arange(0.6, 2.2, 0.02)[:, None] * radius * direction + centre
+            x, y = steps[:, 0].long().clamp(0, W - 1), steps[:, 1].long().clamp(0, H - 1)
+            solid = torch.nonzero(portrait.matte[0, y, x] > 0.5)[:, 0]
+            far = steps[int(solid.max())] if len(solid) else steps[40]
+            points += [far, centre + (far - centre) * 0.75]
+        flat = torch.stack(points)
+        camera, pivot = self.fit.camera, self.template.pivot
+        local = torch.cat([flat - camera.centre, torch.zeros(len(flat), 1)], 1) * torch.tensor([1.0, -1.0, 1.0])
+        # on the head's widest circle (depth of the pivot) at the silhouette, nearer towards the middle
+        reach = (flat - centre).norm(dim=1)
+        local[:, 2] = (reach.max().square() - reach.square()).clamp(min=0).sqrt() * 0.6
+        return local / camera.scale @ camera.matrix + pivot
+
+
+def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tensor:
+    """``[V]``: 0 on MediaPipe's face outline and outside, 1 from ``fade`` face widths inside it; eyes and mouth 1.
+
+    Only the face lies exactly on the picture; towards its outline the smooth field, which meets the mesh there, takes over.
+    """
+    outline = template.on_surface(vertices, torch.tensor(OVAL))[:, :2].numpy()
+    width = float(outline[:, 0].max() - outline[:, 0].min())
+    polygon = outline.astype("float32")[:, None]
+    signed = torch.tensor([cv2.pointPolygonTest(polygon, (float(x), float(y)), True) for x, y in vertices[:, :2]])
+    trust = (signed / (fade * width)).clamp(0, 1)
+    trust[vertices[:, 2] < vertices[template.head_weight > 0.99, 2].mean()] = 0  # the back of the head
+    trust[template.triangles[template.part != Part.SKIN].unique()] = 1
+    return trust * trust * (3 - 2 * trust)
+
+
+def _mouth_light(portrait: Portrait) -> Tensor:
+    """Light on the face: skin colour of the cheeks against a middle skin tone, never quite dark."""
+    cheeks = portrait.face[[50, 280, 205, 425], :2].long()
+    colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
+    luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
+    tint = colour / luminance.clamp(min=0.05)
+    return (0.35 + 0.75 * luminance) * (0.75 + 0.25 * tint / tint.mean())
+
+
+def neutral_motion(frames: int) -> tuple[FaceMotion, BodyMotion]:
+    """Zero motion: the picture itself."""
+    face = FaceMotion(torch.zeros(frames, len(ARKIT_NAMES)), torch.zeros(frames, 3), torch.zeros(frames, 3))
+    return face, BodyMotion(torch.zeros(frames, 14, 3), torch.zeros(frames, 2, 51))
