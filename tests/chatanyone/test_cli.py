@@ -253,3 +253,14 @@ def test_help_loads_no_net(arguments: list[str]) -> None:
             "finally: assert not {'torch', 'numpy', 'av', 'mediapipe'} & set(sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: chatanyone" in done.stdout
+
+
+def test_train_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "motion-face", "--data", str(tmp_path / "none"), "--run", str(tmp_path / "run")]
+    assert "none does not exist; make training data" in _refused(capsys, cli.main(command))
+
+
+def test_train_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(["train", "audio", "--help"])
+    assert leaving.value.code == 0 and "--learning-rate" in capsys.readouterr().out
