@@ -62,8 +62,8 @@ def _mono(frame: AudioFrame) -> np.ndarray:
         data = data.reshape(-1, channels).T
     if data.dtype == np.uint8:
         return ((data.astype(np.float32) - 128) / 128).mean(0)
-    if np.issubdtype(data.dtype, np.integer):
-        return (data.astype(np.float64) / -float(np.iinfo(data.dtype).min)).mean(0).astype(np.float32)
+    if data.dtype.kind == "i":
+        return (data / 2.0 ** (8 * data.dtype.itemsize - 1)).mean(0).astype(np.float32)
     return data.astype(np.float32).mean(0)
 
 

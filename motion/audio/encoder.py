@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion.audio.mel import DYNAMIC_RANGE, HOP, SAMPLE_RATE, STREAM_REFERENCE
+from motion.audio.mel import DYNAMIC_RANGE, HOP, N_FFT, STREAM_REFERENCE
+from motion.audio.resample import ROW_SAMPLES, ROWS_HZ
 
-ENCODER_HZ = SAMPLE_RATE // (2 * HOP)  # 50
-ROW_SAMPLES = 2 * HOP  # 320
 SILENT_MEL = (STREAM_REFERENCE - DYNAMIC_RANGE + 4) / 4  # `normalise_stream` of silence
 EXTRA_CHANNELS = 2  # appended to the hidden features: speech probability, log energy
 
@@ -162,6 +161,7 @@ class AudioEncoder(nn.Module):
         self.curve_head = nn.Linear(dim, curves)
         nn.init.zeros_(self.curve_head.weight)  # a mouth at rest, until training says otherwise
         nn.init.zeros_(self.curve_head.bias)
+        self._step_table: Tensor
         self.register_buffer("_step_table", rotary_table(context + self.block, dim // heads), persistent=False)
 
     @property
@@ -171,7 +171,7 @@ class AudioEncoder(nn.Module):
     @property
     def lookahead_samples(self) -> int:
         """A row about time t, and every row up to the end of its block, has heard less than t plus this much."""
-        window_and_pair = HOP + 200  # the second mel frame of the last row, half a window wide
+        window_and_pair = HOP + N_FFT // 2  # the second mel frame of the last row, half a window wide
         return ROW_SAMPLES * (self.delay + self.block - 1) + window_and_pair
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -222,6 +222,7 @@ class AudioEncoder(nn.Module):
         x, stem = self._stem(torch.cat([state.mel, mel], dim=1), state.stem)
         mask, keys, values = self._step_mask(state), [], []
         for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             x, key, value = block.step(x, state.keys[index], state.values[index], self._step_table, mask)
             keys.append(key)
             values.append(value)
@@ -245,7 +246,7 @@ def log_energy(mel: Tensor) -> Tensor:
 
 def count_gflop(config: EncoderConfig) -> float:
     """GFLOP (2 · MAC) for one second of speech: convolutions, linear layers, attention over the full context."""
-    C, W, R = config.dim, config.context, ENCODER_HZ
+    C, W, R = config.dim, config.context, ROWS_HZ
     stem = 3 * config.n_mels * C * 2 * R + 3 * C * C * R
     layer = (12 * C * C + 2 * (W + AudioEncoder.block) * C) * R
     heads = C * (config.phonemes + config.curves) * R

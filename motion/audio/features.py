@@ -1,8 +1,6 @@
 """Samples → features at the motion's frame rate, as a stream; whole clips are a loop over it.
 
-Convention: frame ``i`` is described at its centre, sample ``(i + ½) · 16000 / fps``, by linear interpolation between the
-encoder's rows at samples ``320 k``. Positions are integers and `Fraction`s, so nothing drifts. A clip of ``n`` samples
-has ``ceil(n · fps / 16000)`` frames.
+A clip of ``n`` samples has ``ceil(n · fps / 16000)`` frames; frame ``i`` is described at its centre (`resample`).
 """
 
 from __future__ import annotations
@@ -15,29 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motion.audio.encoder import ENCODER_HZ, ROW_SAMPLES, AudioEncoder, EncoderState
-from motion.audio.mel import HOP, N_FFT, SAMPLE_RATE, MelState, MelStream, mel_power, mel_windows, normalise_stream
-
-
-def frame_count(samples: int, fps: Fraction) -> int:
-    """Frames of a clip: ``ceil(n · fps / 16000)``."""
-    return -(-samples * fps.numerator // (SAMPLE_RATE * fps.denominator))
-
-
-def frame_rows(first: int, last: int, fps: Fraction, rows_hz: int = ENCODER_HZ) -> tuple[Tensor, Tensor]:
-    """Where frames ``first … last − 1`` lie among the rows: index of the row before the centre, and how far past it."""
-    divisor = 2 * fps.numerator
-    places = [divmod((2 * frame + 1) * fps.denominator * rows_hz, divisor) for frame in range(first, last)]
-    rows = torch.tensor([row for row, _ in places], dtype=torch.int64)
-    return rows, torch.tensor([rest / divisor for _, rest in places])
-
-
-def at_frames(rows: Tensor, first: int, last: int, fps: Fraction, offset: int = 0) -> Tensor:
-    """Interpolate rows ``[R, C]``, the first of which is row `offset`, at the frames: ``[last − first, C]``."""
-    index, share = frame_rows(first, last, fps)
-    low = (index - offset).to(rows.device)
-    high = (low + 1).clamp(max=len(rows) - 1)
-    return torch.lerp(rows[low], rows[high], share.to(rows)[:, None])
+from motion.audio.encoder import AudioEncoder, EncoderState
+from motion.audio.mel import HOP, N_FFT, MelState, MelStream, mel_power, mel_windows, normalise_stream
+from motion.audio.resample import ROW_SAMPLES, FrameSampler, RowState, at_frames, frame_count, row_before
 
 
 class AudioFeatures(Protocol):
@@ -46,36 +24,38 @@ class AudioFeatures(Protocol):
     fps: Fraction
 
     @property
-    def feature_dim(self) -> int: ...
+    def feature_dim(self) -> int:
+        """C."""
 
     @property
-    def lookahead_samples(self) -> int: ...
+    def lookahead_samples(self) -> int:
+        """How many samples past the centre of a frame must have come before it is given."""
 
-    def init_state(self) -> Any: ...
+    def init_state(self) -> Any:
+        """The state before the first sample."""
 
-    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+    def step(self, samples: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Samples ``[N]``, any N → features ``[T, C]`` of the frames that are now certain."""
 
-    def flush(self, state: Any) -> Tensor: ...
+    def flush(self, state: Any) -> Tensor:
+        """The last frames, as if silence followed; closes the state."""
 
-    def __call__(self, samples: Tensor) -> Tensor: ...
+    def __call__(self, samples: Tensor) -> Tensor:
+        """A whole clip ``[N]`` → ``[ceil(N · fps / 16000), C]``."""
 
 
 @dataclass
 class AudioState:
     """Where an `AudioStream` stands. A value: clone it, save its `tensors`, go back to it.
 
-    rows: encoder rows still needed, ``[R, C]``, the first of which is row `offset` of the clip
-    offset, rows_skipped, received, emitted: int64 ``[]``; rows of the delay dropped, samples seen, frames given
+    skipped: rows of the encoder's delay dropped so far, int64 ``[]``
     closed: bool ``[]``, set by `flush`
     """
 
     mel: MelState
     encoder: EncoderState
-    rows: Tensor
-    offset: Tensor
-    rows_skipped: Tensor
-    received: Tensor
-    emitted: Tensor
+    frames: RowState
+    skipped: Tensor
     closed: Tensor
 
     def clone(self) -> AudioState:
@@ -83,28 +63,26 @@ class AudioState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under a dotted name, for a safetensors file."""
-        nested = {"mel": self.mel, "encoder": self.encoder}
-        flat = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in nested}
-        for prefix, part in nested.items():
-            flat |= {f"{prefix}.{item.name}": getattr(part, item.name) for item in fields(part)}
+        flat = {"skipped": self.skipped, "closed": self.closed}
+        for prefix in _PARTS:
+            part = getattr(self, prefix)
+            flat |= {f"{prefix}.{item.name}": getattr(part, item.name).contiguous() for item in fields(part)}
         return flat
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> AudioState:
         """Inverse of `tensors`."""
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name[len(prefix):]: value for name, value in tensors.items() if name.startswith(prefix)}
+        parts = {prefix: {name.partition(".")[2]: value for name, value in tensors.items()
+                          if name.startswith(prefix + ".")} for prefix in _PARTS}
+        return cls(MelState(**parts["mel"]), EncoderState(**parts["encoder"]), RowState(**parts["frames"]),
+                   tensors["skipped"], tensors["closed"])
 
-        own = {name: value for name, value in tensors.items() if "." not in name}
-        return cls(mel=MelState(**part("mel.")), encoder=EncoderState(**part("encoder.")), **own)
 
-
-def _number(value: int) -> Tensor:
-    return torch.tensor(value, dtype=torch.int64)
+_PARTS = ("mel", "encoder", "frames")
 
 
 class AudioStream:
-    """The default speech front end: `MelStream` → `AudioEncoder` → frames.
+    """The default speech front end: `MelStream` → `AudioEncoder` → `FrameSampler`.
 
     The encoder computes blocks of a fixed size whatever the chunks, so any chunking gives the same bits.
 
@@ -115,9 +93,8 @@ class AudioStream:
 
     def __init__(self, encoder: AudioEncoder, fps: Fraction | int = 30) -> None:
         self.encoder, self.fps = encoder.eval(), Fraction(fps)
-        if self.fps <= 0:
-            raise ValueError(f"the frame rate must be positive, got {fps}")
         self._mel = MelStream(2 * encoder.block, encoder.n_mels, mirrored=False)
+        self._sampler = FrameSampler(self.fps)
 
     @property
     def feature_dim(self) -> int:
@@ -125,27 +102,26 @@ class AudioStream:
 
     @property
     def lookahead_samples(self) -> int:
-        """Frame i is given once this many samples past its centre have come: one row to interpolate, the encoder's wait."""
+        """One row to interpolate with, and the encoder's wait."""
         return ROW_SAMPLES + self.encoder.lookahead_samples
 
     def init_state(self) -> AudioState:
         device = self.encoder.conv1.weight.device
-        return AudioState(
-            self._mel.init_state(device), self.encoder.init_state(), torch.zeros(0, self.feature_dim, device=device),
-            _number(0), _number(0), _number(0), _number(0), torch.tensor(False),
-        )
+        return AudioState(self._mel.init_state(device), self.encoder.init_state(),
+                          self._sampler.init_state(self.feature_dim, device),
+                          torch.zeros((), dtype=torch.int64), torch.tensor(False))
 
     @torch.no_grad()
     def step(self, samples: Tensor, state: AudioState) -> tuple[Tensor, AudioState]:
-        """Samples ``[N]``, any N → features ``[T, C]`` of the frames that are now certain."""
         if bool(state.closed):
             raise ValueError("samples came after the audio stream was flushed: start a new one with init_state()")
         if samples.ndim != 1:
             raise ValueError(f"expected mono samples of shape [N], got {list(samples.shape)}")
-        mel, mel_state = self._mel.step(samples.to(state.rows), state.mel)
+        mel, mel_state = self._mel.step(samples.to(state.frames.rows), state.mel)
         rows, encoder_state = self._encode(normalise_stream(mel), state.encoder)
-        state = replace(state, mel=mel_state, encoder=encoder_state, received=state.received + len(samples))
-        return self._emit(rows, state)
+        skip = min(len(rows), self.encoder.delay - int(state.skipped))
+        frames, frame_state = self._sampler.step(rows[skip:], state.frames)
+        return frames, AudioState(mel_state, encoder_state, frame_state, state.skipped + skip, state.closed)
 
     def _encode(self, mel: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
         rows = [mel.new_zeros(0, self.feature_dim)]
@@ -155,51 +131,33 @@ class AudioStream:
                 rows.append(row[0])
         return torch.cat(rows), state
 
-    def _emit(self, rows: Tensor, state: AudioState) -> tuple[Tensor, AudioState]:
-        """Drop the encoder's delay, interpolate what both neighbours are there for, forget rows not needed any more."""
-        skip = min(len(rows), self.encoder.delay - int(state.rows_skipped))
-        rows, offset, first = torch.cat([state.rows, rows[skip:]]), int(state.offset), int(state.emitted)
-        ready = offset + len(rows) - 1  # frames whose row before the centre is below this are certain
-        last = first
-        while _row_before(last, self.fps) < ready:
-            last += 1
-        frames = at_frames(rows, first, last, self.fps, offset) if last > first else rows[:0]
-        keep = min(max(_row_before(last, self.fps) - offset, 0), len(rows))
-        return frames, replace(state, rows=rows[keep:].clone(), offset=_number(offset + keep), emitted=_number(last),
-                               rows_skipped=state.rows_skipped + skip)
-
     @torch.no_grad()
     def flush(self, state: AudioState) -> Tensor:
-        """The last frames, as if silence followed; closes the state. In all there are ``ceil(n · fps / 16000)``."""
-        left = frame_count(int(state.received), self.fps) - int(state.emitted)
-        open_state, frames, silence = state.clone(), [state.rows[:0]], state.rows.new_zeros(2 * HOP * self.encoder.block)
+        left = frame_count(int(state.mel.received), self.fps) - int(state.frames.emitted)
+        going, frames = replace(state, closed=torch.tensor(False)), [state.frames.rows[:0]]
+        silence = state.frames.rows.new_zeros(2 * HOP * self.encoder.block)
         while sum(map(len, frames)) < left:
-            more, open_state = self.step(silence, open_state)
+            more, going = self.step(silence, going)
             frames.append(more)
-        state.closed.fill_(True)
+        state.closed = torch.tensor(True)
         return torch.cat(frames)[:max(left, 0)]
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """A whole clip ``[N]`` → ``[T, C]``."""
         frames, state = self.step(samples, self.init_state())
         return torch.cat([frames, self.flush(state)])
 
     @torch.no_grad()
     def parallel(self, samples: Tensor) -> Tensor:
-        """The same up to rounding, computed in one pass: faster for many clips of training. ``[N]`` → ``[T, C]``."""
+        """The same up to rounding, computed in one pass, for the many clips of training: ``[N]`` → ``[T, C]``."""
         count = frame_count(len(samples), self.fps)
         if not count:
             return samples.new_zeros(0, self.feature_dim)
-        rows = _row_before(count - 1, self.fps) + 2 + self.encoder.delay
+        rows = row_before(count - 1, self.fps) + 2 + self.encoder.delay
         mel = stream_mel(samples, rows, self.encoder.n_mels)
         return at_frames(self.encoder(mel[None])[0, self.encoder.delay:], 0, count, self.fps)
 
 
-def _row_before(frame: int, fps: Fraction) -> int:
-    return (2 * frame + 1) * fps.denominator * ENCODER_HZ // (2 * fps.numerator)
-
-
 def stream_mel(samples: Tensor, rows: int, n_mels: int = 80) -> Tensor:
-    """What a `MelStream` that ends in silence gives, `rows` encoder rows of it: ``[..., N]`` → ``[..., 2 · rows, M]``."""
+    """What a `MelStream` gives for `rows` encoder rows, silence behind: ``[..., N]`` → ``[..., 2 · rows, M]``."""
     padded = F.pad(samples, (N_FFT // 2, max(0, rows * ROW_SAMPLES + N_FFT // 2 - samples.shape[-1])))
     return normalise_stream(mel_power(mel_windows(padded)[..., :2 * rows, :], n_mels))

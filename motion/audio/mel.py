@@ -1,12 +1,12 @@
 """Log-mel spectrogram of Whisper (Radford et al. 2022, arXiv 2212.04356 §2.2), whole and as a stream.
 
-Convention: 16 kHz, Hann window of 400 samples, hop 160; mel frame ``j`` is centred on sample ``160 j``; a clip of ``n``
-samples has ``n // 160`` frames (Whisper drops the last of the centred frames); its ends are mirrored.
+Convention: 16 kHz, Hann window of 400 samples, hop 160; mel frame ``j`` is centred on sample ``160 j``; a clip of
+``n`` samples has ``n // 160`` frames (Whisper drops the last of the centred frames); its ends are mirrored.
 
 Whisper clamps the spectrogram 8 decades below the *loudest value of the whole clip*, which a stream cannot know.
-`normalise` is Whisper's; `normalise_stream` clamps at a fixed level instead (our choice), so that a frame depends on its
-own 400 samples only, and on nothing said before or after. The default encoder is trained with the latter, under random
-gain.
+`normalise` is Whisper's; `normalise_stream` clamps at a fixed level instead (our choice), so that a frame depends
+on its own 400 samples only, and on nothing said before or after. The default encoder is trained with the latter,
+under random gain.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def normalise_stream(log_power: Tensor) -> Tensor:
 
 
 def mirror(samples: Tensor, left: int, right: int) -> Tensor:
-    """Mirror the ends of ``[..., N]`` without repeating the outermost sample; a clip too short for it is zero-padded."""
+    """Mirror the ends of ``[..., N]``, not repeating the outermost sample; a clip too short for it is zero-padded."""
     if samples.shape[-1] <= max(left, right):
         return F.pad(samples, (left, right))
     return F.pad(samples[None], (left, right), mode="reflect")[0]
@@ -132,7 +132,7 @@ class MelStream:
         self.block_samples = N_FFT + (block - 1) * HOP
 
     def init_state(self, device: torch.device | str = "cpu") -> MelState:
-        start = 0 if self.mirrored else HALF  # the mirror needs the first samples, it is put in front when they are there
+        start = 0 if self.mirrored else HALF  # the mirror is put in front once its samples are there
         zero = torch.zeros((), dtype=torch.int64)
         return MelState(torch.zeros(start, device=device), zero.clone(), zero.clone())
 

@@ -51,8 +51,8 @@ def random_style(rng: np.random.Generator) -> MouthStyle:
     )
 
 
-# Per articulator: name in `Articulation`, whose dominance it obeys, and θ (1/s) before and after the phoneme: lips start
-# rounding earlier than the jaw moves.
+# Per articulator: name in `Articulation`, whose dominance it obeys, and θ (1/s) before and after the phoneme: lips
+# start rounding earlier than the jaw moves.
 _TRACKS: tuple[tuple[str, str, float, float], ...] = (
     ("jaw", "hold_jaw", 22.0, 18.0), ("pucker", "hold_lips", 15.0, 16.0), ("funnel", "hold_lips", 15.0, 16.0),
     ("spread", "hold_lips", 14.0, 14.0), ("raise_upper", "hold_lips", 20.0, 18.0),

@@ -6,7 +6,7 @@ Targets are those of the row's own instant although the row is read `delay` rows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion.audio.encoder import ENCODER_HZ, ROW_SAMPLES, AudioEncoder, EncoderConfig
+from motion.audio.encoder import AudioEncoder, EncoderConfig
 from motion.audio.features import stream_mel
+from motion.audio.resample import ROW_SAMPLES, ROWS_HZ
 from motion.training.articulation import mouth_curves
 from motion.training.augment import augment_mel, augment_samples
 from motion.training.corpus import read_shard, shard_paths
 from motion.training.phonemes import SILENCE
-from motion.training.speech import SAMPLE_RATE, Speech, phoneme_labels
+from motion.training.speech import Speech, phoneme_labels
 from motion.types import ARKIT_INDEX, EXPRESSION_GROUPS
 
 MOUTH = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS["mouth"]]
@@ -41,7 +42,7 @@ class Clip:
 def make_clip(speech: Speech) -> Clip:
     """The curves are made anew in the neutral style: the encoder tells what is said, not how somebody says it."""
     rows = -(-len(speech.samples) // ROW_SAMPLES)
-    fine = mouth_curves(speech, Fraction(2 * ENCODER_HZ))  # frame 2k - 1 and 2k lie 5 ms before and after row k
+    fine = mouth_curves(speech, Fraction(2 * ROWS_HZ))  # frame 2k - 1 and 2k lie 5 ms before and after row k
     curves = 0.5 * (fine[np.maximum(2 * np.arange(rows) - 1, 0)] + fine[np.minimum(2 * np.arange(rows), len(fine) - 1)])
     samples = np.round(speech.samples * 32767).astype(np.int16)
     return Clip(samples, phoneme_labels(speech), curves.astype(np.float16))
@@ -58,7 +59,7 @@ def load_clips(folder: Path, split: str, limit: int | None = None) -> list[Clip]
 
 
 def crop(clip: Clip, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random stretch: float32 samples ``[rows · 320]``, classes ``[rows]``, curves ``[rows, 52]``; silence fills up."""
+    """A random stretch: float32 samples ``[rows · 320]``, classes ``[rows]``, curves ``[rows, 52]``, silence behind."""
     start = int(rng.integers(0, max(1, len(clip.phonemes) - rows + 1)))
     samples = clip.samples[start * ROW_SAMPLES:(start + rows) * ROW_SAMPLES].astype(np.float32) / 32767
     phonemes, curves = clip.phonemes[start:start + rows], clip.curves[start:start + rows]
@@ -86,13 +87,13 @@ class AudioTask:
         real_share: fraction of real recordings in a batch, when the corpus has any
     """
 
-    kind = "audio_encoder"
+    kind = "audio"
 
     def __init__(self, corpus: str | Path, encoder: EncoderConfig | None = None, batch_size: int = 16,
                  seconds: float = 4.0, real_share: float = 0.2, dropout: float = 0.05) -> None:
         self.encoder = encoder or EncoderConfig()
         self.config: dict[str, Any] = asdict(self.encoder)
-        self.batch_size, self.rows, self.dropout = batch_size, round(seconds * ENCODER_HZ), dropout
+        self.batch_size, self.rows, self.dropout = batch_size, round(seconds * ROWS_HZ), dropout
         self.corpus, self.real_share = Path(corpus), real_share
         self._clips: dict[str, list[Clip]] = {}
 
@@ -157,7 +158,8 @@ def evaluate(model: AudioEncoder, clips: list[Clip]) -> dict[str, float]:
     predicted, truth = (np.concatenate([row[index] for row in results]) for index in (0, 1))
     guess, curves = (np.concatenate([row[index] for row in results]) for index in (2, 3))
     spoken = truth != SILENCE
-    scores = {"accuracy": float((predicted == truth).mean()), "accuracy_spoken": float((predicted == truth)[spoken].mean())}
+    right = predicted == truth
+    scores = {"accuracy": float(right.mean()), "accuracy_spoken": float(right[spoken].mean())}
     for name, measure in MEASURES.items():
         scores[name] = float(np.corrcoef(measure(guess), measure(curves))[0, 1])
     return scores

@@ -1,7 +1,7 @@
 """Make clean synthetic speech sound like microphones, rooms, telephones and other throats.
 
-Waveforms first (one filter for equaliser, band limit and room; noise; gain; clipping; coarse quantisation), then the log
-mel (another vocal tract, blurred harmonics, masked stripes). All strengths are our choice. Lengths never change, so
+Waveforms first (one filter for equaliser, band limit and room; noise; gain; clipping; coarse quantisation), then the
+log mel (another vocal tract, blurred harmonics, masked stripes). All strengths are our choice. Lengths never change, so
 labels stay where they are.
 """
 

@@ -204,7 +204,7 @@ def random_voice(rng: np.random.Generator, held_out: bool = False) -> Voice:
 
 
 def random_speech(client: Espeak, rng: np.random.Generator, duration_s: float = 10.0, held_out: bool = False) -> Speech:
-    """A random speaker for exactly `duration_s`: sentences, pauses between them, silence at the ends; 4 % say nothing."""
+    """A random speaker for exactly `duration_s`: sentences, pauses, silence at the ends; 4 % say nothing."""
     if rng.random() < 0.04:
         return silence(duration_s)
     voice = random_voice(rng, held_out)
