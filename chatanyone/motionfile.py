@@ -85,7 +85,7 @@ class MotionDocument:
         return FaceMotion(*(torch.from_numpy(np.asarray(array, dtype=np.float32)) for array in arrays))
 
     def body_motion(self) -> BodyMotion:
-        """``[T, …]`` displacement from the clip's median pose; the hands' joints stay at rest, wrists move with the arms."""
+        """``[T, …]`` displacement from the clip's median pose; hand joints stay at rest, wrists move with the arms."""
         delta = torch.from_numpy(self.body - np.median(self.body, axis=0))
         hands = torch.zeros(len(self), 2, 51)
         for side, name in enumerate(("wristLeft", "wristRight")):
@@ -126,7 +126,8 @@ class MotionDocument:
         required = {"fps", "size", "expression_names", *FIELDS} - set(OPTIONAL)
         missing = sorted(required - arrays.keys())
         if missing:
-            raise MediaError(f"expected {', '.join(missing)} in {path}, not found; make it again with `chatanyone track`")
+            raise MediaError(f"expected {', '.join(missing)} in {path}, not found; "
+                             "make it again with `chatanyone track`")
         _check(arrays, path)
         fps = Fraction(int(arrays["fps"][0]), int(arrays["fps"][1]))
         fields = {key: arrays[key] for key in FIELDS if key in arrays}

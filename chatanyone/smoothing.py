@@ -45,7 +45,7 @@ def expression_setting(name: str) -> Setting:
 
 
 def smooth(track: Track, rate_hz: float, setting: Setting) -> Track:
-    """Zero-phase One-Euro along the first axis of ``[T, ...]``; constant tracks and single frames come back as they are."""
+    """Zero-phase One-Euro along the first axis of ``[T, ...]``; constant tracks come back as they are."""
     forwards = _one_euro(track, rate_hz, setting)
     return np.asarray((forwards + _one_euro(track[::-1], rate_hz, setting)[::-1]) / 2)
 
@@ -59,7 +59,7 @@ def smooth_expression(expression: Track, rate_hz: float) -> Track:
 
 
 def fill_gaps(track: Track, valid: NDArray[np.bool_]) -> Track:
-    """Straight lines across the frames of ``[T, ...]`` that are not ``valid``; the ends repeat the nearest valid frame."""
+    """Straight lines across the frames of ``[T, ...]`` that are not ``valid``; the ends repeat what is nearest."""
     if valid.all():
         return track.copy()
     if not valid.any():

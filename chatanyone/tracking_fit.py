@@ -31,7 +31,7 @@ class FaceTrack:
     """Coefficients of the valid frames, F of them, before smoothing.
 
     expression: ``[F, 52]``; rotation: ``[F, 3]`` rad against the camera; centre: ``[F, 2]`` px; scale: ``[F]`` px per
-    metre; residual_px: ``[F]``; identity: ``[I]``; neutral: ``[V, 3]`` metres
+    metre; residual_px: ``[F]``; identity: ``[I]``
     """
 
     expression: NDArray[np.float64]
@@ -40,7 +40,6 @@ class FaceTrack:
     scale: NDArray[np.float64]
     residual_px: NDArray[np.float64]
     identity: Tensor
-    neutral: Tensor
 
 
 def fit_track(
@@ -51,16 +50,18 @@ def fit_track(
 ) -> FaceTrack:
     """Fits every frame's landmarks ``[478, 3]``; ``scores`` are MediaPipe's 52 per frame where known, else None.
 
-    The first pass takes the clip's calmest frames for identity and neutral face, the second keeps those fixed. Each frame
-    is solved twice, the second time with the first answer as the prior's mean: a regulariser strong enough to keep calm
-    frames calm would otherwise flatten the loud ones (iterated Tikhonov; our choice). ``step`` is called after each frame.
+    The first pass takes the clip's calmest frames for identity and neutral face, the second keeps those fixed. Each
+    frame is solved twice, the second time with the first answer as the prior's mean: a regulariser strong enough to
+    keep calm frames calm would otherwise flatten the loud ones (iterated Tikhonov; our choice). ``step`` is called
+    after each frame.
     """
     person = _fit_person(template, frames)
     baseline = _score_baseline(frames, scores)
     blinks = measure_blinks(frames)
     rows: list[tuple[Tensor, Camera, float]] = []
     initial: tuple[Tensor, Camera] | None = None
-    for landmarks, score, blink in zip(frames, scores, blinks):
+    for index, (landmarks, score) in enumerate(zip(frames, scores)):
+        blink = None if blinks is None else blinks[index]
         prior = torch.zeros(len(ARKIT_NAMES))
         if score is not None and baseline is not None:
             prior = torch.from_numpy(_above(score, baseline))
@@ -71,17 +72,19 @@ def fit_track(
             initial = (prior, camera)
         rows.append((_document_weights(prior, blink, person.gain), camera, residual))
         step()
+    cameras = [row[1] for row in rows]
     return FaceTrack(
-        np.stack([row[0].double().numpy() for row in rows]), np.stack([row[1].rotation.double().numpy() for row in rows]),
-        np.stack([row[1].centre.double().numpy() for row in rows]), np.array([row[1].scale for row in rows]),
-        np.array([row[2] for row in rows]), person.identity, person.neutral)
+        np.stack([row[0].double().numpy() for row in rows]),
+        np.stack([camera.rotation.double().numpy() for camera in cameras]),
+        np.stack([camera.centre.double().numpy() for camera in cameras]),
+        np.array([camera.scale for camera in cameras]), np.array([row[2] for row in rows]), person.identity)
 
 
 def measure_blinks(frames: Sequence[Points]) -> NDArray[np.float32] | None:
     """eyeBlinkLeft and eyeBlinkRight ``[F, 2]`` from the lids alone: 0 as open as usual, 1 closed.
 
-    Lids are few of the 478 points, so a least-squares fit hardly sees them; their opening says it directly. None for clips
-    too short to know what is usual.
+    Lids are few of the 478 points, so a least-squares fit hardly sees them; their opening says it directly. None for
+    clips too short to know what is usual.
     """
     if len(frames) < BLINK_FRAMES:
         return None
@@ -112,9 +115,10 @@ def relative_pose(track: FaceTrack) -> tuple[NDArray[np.float64], NDArray[np.flo
     shift = (track.centre - centre) / scale
     depth = DISTANCE_M * (1 - scale / track.scale)
     offset = np.stack([shift[:, 0], -shift[:, 1], depth], axis=1)
-    named = {"reference_rotation": reference.as_rotvec(), "reference_centre": centre, "reference_scale": np.array(scale)}
-    return ((reference.inv() * turns).as_rotvec(), reference.inv().apply(offset),
-            {key: value.astype(np.float32) for key, value in named.items()})
+    named = {
+        "reference_rotation": reference.as_rotvec().astype(np.float32), "reference_centre": centre.astype(np.float32),
+        "reference_scale": np.array(scale, dtype=np.float32)}
+    return (reference.inv() * turns).as_rotvec(), reference.inv().apply(offset), named
 
 
 def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:

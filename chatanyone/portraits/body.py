@@ -31,7 +31,8 @@ def body_keypoints(face: Points, pose: PoseLandmarks | None) -> tuple[Points, fl
     hips = _seen_or(pose, (23, 24), hips)
     if not 0.7 * width < float(np.dot(middle - hips.mean(axis=0), up)) < 2.2 * width:
         hips = np.stack([middle + width * (-_HIPS * up + sign * _HIP_HALF * side) for sign in (1, -1)])
-    elbows = _seen_or(pose, (13, 14), shoulders + width * np.stack([-_UPPER_ARM * up + s * 0.12 * side for s in (1, -1)]))
+    hanging = np.stack([-_UPPER_ARM * up + sign * 0.12 * side for sign in (1, -1)])
+    elbows = _seen_or(pose, (13, 14), shoulders + width * hanging)
     wrists = _seen_or(pose, (15, 16), elbows - width * _FOREARM * up)
     torso = (hips.mean(axis=0) - middle) / _HIPS
     places = {

@@ -105,7 +105,7 @@ def cut(image: NDArray[np.uint8], frame: Frame) -> tuple[NDArray[np.uint8], NDAr
 
 
 def _real(places: NDArray[np.float64], length: int) -> NDArray[np.bool_]:
-    """Which rows or columns the picture has; where the frame leaves it, less a margin: edges often carry a dark line."""
+    """Rows or columns the picture has; where the frame leaves it, less a margin: edges often carry a dark line."""
     low = _EDGE if places[0] < 0 else 0
     high = length - (_EDGE if places[-1] > length else 0)
     return np.asarray((places >= low) & (places <= high), dtype=np.bool_)
@@ -138,7 +138,7 @@ def _upper_body(person: Person, size: tuple[int, int]) -> Frame:
 
 
 def _tallest(person: Person, for_hands: bool) -> float:
-    """Rows from the picture's bottom to the headroom: never beyond the bottom, where clothes would have to be made up."""
+    """From the picture's bottom to the headroom: never below the bottom, where clothes would have to be made up."""
     H, _ = person.mask.shape
     top = person.head_top
     if top <= 2:  # the head is cut by the picture's edge: nothing to add above it

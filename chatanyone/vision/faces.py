@@ -17,6 +17,7 @@ MESH_POINTS = 478
 _MESH_CROP = 384  # pixels; the mesh network itself looks at 192² of it
 _LARGEST = 3072  # pixels; bigger pictures are shrunk for the search only
 _DETECTABLE = 1 / 14  # smallest face the full-range detector finds, as a part of the picture it is given
+_SMALLEST_PX = 24  # half of what a portrait needs, so that "too small" can be said of a face instead of "none"
 _RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)  # outer and inner corners; the person's right eye is left in the picture
 
 
@@ -86,14 +87,14 @@ def face_landmarks(image: Image, guess: Points, passes: int = 1) -> Points | Non
 
 
 def yaw_asymmetry(landmarks: Points) -> float:
-    """0 for a frontal face, towards ±1 in profile: how far the nose bridge lies off the middle of the cheeks.
+    """0 for a frontal face, ±1 and beyond in profile: how far the nose bridge lies off the middle of the cheeks.
 
     Positive when the person turns to the image's right.
     """
     right, left, nose = (landmarks[index, :2].astype(np.float64) for index in (234, 454, 6))
     across = left - right
     along = float(np.dot(nose - right, across) / max(float(np.dot(across, across)), 1e-6))
-    return float(np.clip(2 * along - 1, -1, 1))
+    return 2 * along - 1
 
 
 def _measure(image: Image, candidate: _Candidate) -> Face | None:
@@ -121,7 +122,7 @@ def _candidates(image: Image) -> list[_Candidate]:
     found: list[_Candidate] = []
     tile = float(max(small.shape[:2]))
     # Halve the tiles until faces could not be a quarter of the largest one found, nor large enough to be used.
-    while tile * _DETECTABLE > 12 and (tile * _DETECTABLE * 2 > 0.25 * max([c.side_px for c in found], default=0)):
+    while tile * _DETECTABLE > _SMALLEST_PX and (tile * _DETECTABLE * 2 > 0.25 * max([c.side_px for c in found], default=0)):
         for x, y, cut in _tiles(small, int(tile)):
             found += _detect(cut, x, y)
         tile /= 2

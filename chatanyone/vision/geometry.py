@@ -29,7 +29,7 @@ class Crop:
         scale = size / side_px
         cos, sin = scale * math.cos(angle_rad), scale * math.sin(angle_rad)
         turn = np.array([[cos, sin], [-sin, cos]])
-        shift = np.full(2, size / 2) - turn @ np.asarray(center, dtype=np.float64)
+        shift: NDArray[np.float64] = np.full(2, size / 2) - turn @ np.asarray(center, dtype=np.float64)
         return cls(np.concatenate([turn, shift[:, None]], axis=1), size)
 
     @property
