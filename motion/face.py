@@ -57,8 +57,8 @@ class FaceDenoiser(nn.Module):
     audio_std: Tensor
 
     def __init__(
-        self, *, audio_dim: int, width: int = 160, depth: int = 6, heads: int = 5, ratio: int = 4, audio_past: int = 12,
-        audio_future: int = 4, previous: int = 20, window: int = 16,
+        self, *, audio_dim: int, width: int = 128, depth: int = 6, heads: int = 4, ratio: int = 4, audio_past: int = 14,
+        audio_future: int = 4, previous: int = 16, window: int = 16,
     ) -> None:
         super().__init__()
         self.audio_dim, self.width, self.previous = audio_dim, width, previous

@@ -63,7 +63,7 @@ class FaceSampler:
     """
 
     def __init__(self, denoiser: FaceDenoiser, *, steps: int = 5, hop: int = 4, look_ahead: int = 1,
-                 audio_past: int = 12, guidance: float = 1.0) -> None:
+                 audio_past: int = 10, guidance: float = 1.0) -> None:
         if denoiser.training:
             raise ValueError("Expected a denoiser in evaluation mode; call denoiser.eval() first.")
         self.denoiser, self.hop, self.look_ahead, self.audio_past = denoiser, hop, look_ahead, audio_past

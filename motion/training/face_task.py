@@ -1,8 +1,8 @@
 """What the face stage learns: windows as the streaming sampler cuts them.
 
 A window is `hop + look_ahead` frames with the previous P frames given. At inference those are the sampler's own
-output, so in half of the rows the last hop of the previous motion is the net's own one-step prediction ("self-forcing"),
-and all of it gets a little noise; without both, rollouts drift.
+output, so in a quarter of the rows the last hop of the previous motion is the net's own one-step prediction
+("self-forcing"), and all of it gets a little noise; without both, rollouts drift.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FaceTask:
 
     def __init__(
         self, store: ClipStore, held_out: ClipStore, *, batch: int = 256, config: dict[str, Any] | None = None,
-        hop: int = 4, look_ahead: int = 1, audio_past: int = 12, reference_every: int = 8, reference_frames: int = 40,
+        hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 8, reference_frames: int = 40,
         weights: FaceLossWeights = FaceLossWeights(), dropout: ConditionDropout = ConditionDropout(),
     ) -> None:
         self.store, self.held_out, self.batch = store, held_out, batch
@@ -72,7 +72,7 @@ class FaceTask:
         self.alpha_bar = cosine_alpha_bar(1000).float()
         self.channel_weight = _channel_weights(store.moments("face", 0.0)[1])
         self.aperture = _vector(_APERTURE)
-        self.previous = int(self.config.get("previous", 20))
+        self.previous = int(self.config.get("previous", 16))
 
     @property
     def window(self) -> int:
@@ -132,19 +132,19 @@ class FaceTask:
 
     @torch.no_grad()
     def _own_past(self, model: FaceDenoiser, batch: dict[str, Tensor], motion: Tensor, previous: Tensor) -> Tensor:
-        """The previous motion with the net's own prediction in its last hop (half of the rows) and a little noise."""
+        """The previous motion with a little noise and, in a quarter of the rows, the net's own prediction as last hop."""
         P, hop, window = self.previous, self.hop, self.window
         B = len(motion)
-        half = B // 2
-        timestep = torch.randint(200, len(self.alpha_bar), (half,), device=motion.device)
-        noisy = self._noised(motion[:half, P:P + window], timestep)
+        rows = B // 4
+        timestep = torch.randint(200, len(self.alpha_bar), (rows,), device=motion.device)
+        noisy = self._noised(motion[:rows, P:P + window], timestep)
         own = model(
-            noisy, timestep, batch["audio"][:half, :-hop], motion[:half, :P], audio_first=-self.audio_past,
-            eyes=batch["eyes"][:half, :window],
-            style=StyleRange(batch["style_expression"][:half], batch["style_pose"][:half]),
+            noisy, timestep, batch["audio"][:rows, :-hop], motion[:rows, :P], audio_first=-self.audio_past,
+            eyes=batch["eyes"][:rows, :window],
+            style=StyleRange(batch["style_expression"][:rows], batch["style_pose"][:rows]),
         )
         mixed = previous.clone()
-        mixed[:half, -hop:] = own[:, :hop].to(mixed.dtype)
+        mixed[:rows, -hop:] = own[:, :hop].to(mixed.dtype)
         strength = 0.04 * torch.rand(B, 1, 1, device=motion.device)
         return mixed + strength * torch.randn_like(mixed)
 

@@ -1,0 +1,109 @@
+"""Clips on disk, windows out of them, and both tasks under the solver in miniature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from chatanyone.training import Solver, SolverConfig
+from motion.training.body_task import BodyTask
+from motion.training.face_task import FaceTask, aperture, pearson, rollout_scores
+from motion.training.motion_data import LEAD, ClipStore, make_clip, read_clips, write_clips
+from motion.training.speech import SAMPLE_RATE, Phone, Speech
+from motion.types import ARKIT_INDEX, FaceMotion
+
+C = 6
+
+
+def clip(seed: int, frames: int = 150) -> Any:
+    rng = np.random.default_rng(seed)
+    phones = [Phone(0.4 * i, 0.4 * (i + 1), "a", 2) for i in range(int(frames / 30 / 0.4))]
+    sound = Speech(rng.normal(size=int(frames / 30 * SAMPLE_RATE)).astype(np.float32) * 0.1, phones)
+    mouth = np.zeros((frames, 52))
+    mouth[:, ARKIT_INDEX["jawOpen"]] = 0.3 + 0.3 * np.sin(np.arange(frames) / 3)
+    features = torch.from_numpy(np.stack([np.sin(np.arange(frames) / 3 + k) for k in range(C)], 1).astype(np.float32))
+    return make_clip(sound, mouth, features, seed)
+
+
+@pytest.fixture(scope="module")
+def store() -> ClipStore:
+    return ClipStore([clip(seed, 150 + 10 * seed) for seed in range(4)])
+
+
+def keypoints(expression: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+    """A stand-in for the head template: three points that move with the pose."""
+    points = torch.eye(3).expand(*rotation.shape[:-1], 3, 3)
+    return points + torch.linalg.cross(rotation[..., None, :].expand_as(points), points, dim=-1) \
+        + translation[..., None, :] + 0.01 * expression[..., :1, None]
+
+
+def test_clips_round_trip(tmp_path: Path) -> None:
+    clips = [clip(0), clip(1, 60)]
+    write_clips(tmp_path / "train_0.safetensors", clips)
+    again = read_clips(tmp_path / "train_0.safetensors")
+    assert [len(c.face) for c in again] == [150, 60]
+    torch.testing.assert_close(again[1].body.float(), clips[1].body, atol=1e-3, rtol=1e-3)
+    assert len(ClipStore.load(tmp_path).frames) == 2
+    with pytest.raises(ValueError, match="Expected training clips, got none"):
+        ClipStore.load(tmp_path, "held_out")
+
+
+def test_windows_start_with_rest(store: ClipStore) -> None:
+    window = store.cut("face", torch.tensor([2]), torch.tensor([0]), -LEAD, LEAD + 3)[0]
+    assert window[:LEAD].abs().max() == 0
+    torch.testing.assert_close(window[LEAD:], clip(2, 170).face[:3], atol=1e-3, rtol=1e-3)
+    _, frame = store.draw(500, 20, torch.Generator().manual_seed(0))
+    assert int(frame.max()) <= 180 - 20
+
+
+def test_batches_depend_on_the_seed_alone(store: ClipStore) -> None:
+    task = FaceTask(store, store, batch=4)
+    first, second, other = (next(task.batches(seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["face"], other["face"])
+
+
+def solver_config() -> SolverConfig:
+    return SolverConfig(steps=12, learning_rate=3e-3, warmup_steps=2, device="cpu", precision="fp32", log_every=100,
+                        ema_decay=0.5, validate_every=1000)
+
+
+def test_face_task_trains(store: ClipStore, tmp_path: Path) -> None:
+    task = FaceTask(store, store, batch=16, config=dict(width=16, depth=2, heads=2, ratio=2, previous=8),
+                    reference_every=4)
+    solver = Solver(task, solver_config(), tmp_path)
+    batch = next(task.batches(0))
+    torch.manual_seed(0)
+    before = task.loss(solver.model, batch, 0)[0].item()
+    scores = solver.run()
+    torch.manual_seed(0)
+    assert task.loss(solver.model, batch, 0)[0].item() < 0.8 * before
+    assert set(scores) == {"aperture_r", "mouth_ratio", "brows_ratio", "eyes_ratio", "cheeks_ratio", "pose_ratio"}
+
+
+def test_body_task_trains(store: ClipStore, tmp_path: Path) -> None:
+    task = BodyTask(store, store, keypoints, batch=4, frames=60,
+                    config=dict(keypoints=3, width=16, heads=2, ratio=2, appearance_dim=4))
+    solver = Solver(task, solver_config(), tmp_path)
+    batch = next(task.batches(0))
+    before = task.loss(solver.model, batch, 0)[0].item()
+    scores = solver.run()
+    assert task.loss(solver.model, batch, 0)[0].item() < before
+    assert scores["neck_ratio"] > 0
+
+
+def test_scores_by_hand() -> None:
+    motion = FaceMotion(torch.zeros(3, 52), torch.zeros(3, 3), torch.zeros(3, 3))
+    motion.expression[:, ARKIT_INDEX["jawOpen"]] = torch.tensor([0.0, 0.5, 1.0])
+    motion.expression[2, ARKIT_INDEX["mouthClose"]] = 1.0
+    torch.testing.assert_close(aperture(motion), torch.tensor([0.0, 0.5, 0.0]))
+    assert pearson(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 6.0])) == pytest.approx(1)
+    assert pearson(torch.ones(3), torch.tensor([2.0, 4.0, 6.0])) == 0
+    made = torch.rand(50, 58)
+    assert rollout_scores(made, made)["aperture_r"] == pytest.approx(1)
+    assert rollout_scores(0.5 * made, made)["pose_ratio"] == pytest.approx(0.5)
