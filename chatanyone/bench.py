@@ -144,9 +144,8 @@ def measure(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: 
     watch = Stopwatch(where)
     wall_s, frames = _timed_run(stages, portrait, speech, config, watch)
     names = sorted({name for _, spent in watch.rounds for name in spent}, key=_order)
-    second = speech[:timebase.SAMPLE_RATE_HZ]
-    rows = [_row(name, watch, _flops(stages, portrait, second, config, name), _parameters(stages, portrait, name))
-            for name in names]
+    gflop = _gflop(stages, portrait, speech[:timebase.SAMPLE_RATE_HZ], config)
+    rows = [_row(name, watch, gflop.get(name, 0.0), _parameters(stages, portrait, name)) for name in names]
     return Report(
         machine=_processor(), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
         torch_version=torch.__version__, device=str(where), precision=config.precision, size=config.media.size,
@@ -225,30 +224,27 @@ def _row(name: str, watch: Stopwatch, gflop: float, parameters: int) -> Row:
     return Row(name, round(float(p50), 3), round(float(p95), 3), round(gflop, 4), parameters)
 
 
-class _Counting(Stopwatch):
-    """Counts one stage's arithmetic instead of its time."""
+class _Counter(Stopwatch):
+    """Counts arithmetic instead of time."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         super().__init__(torch.device("cpu"))
-        self.name, self.flop = name, 0
+        self.flop: dict[str, int] = defaultdict(int)
 
     @contextmanager
     def time(self, name: str) -> Iterator[None]:
-        if name != self.name:
-            yield
-            return
         counter = FlopCounterMode(display=False)
         with counter:
             yield
-        self.flop += counter.get_total_flops()
+        self.flop[name] += counter.get_total_flops()
 
 
-def _flops(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: Config, name: str) -> float:
-    """GFLOP of one stage per frame."""
-    counting = _Counting(name)
-    engine = AvatarPipeline(_instrumented(stages, counting), config.media.rate)
+def _gflop(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: Config) -> dict[str, float]:
+    """GFLOP per frame of every stage; a run of its own, because counting is slow."""
+    counter = _Counter()
+    engine = AvatarPipeline(_instrumented(stages, counter), config.media.rate)
     frames = sum(len(made) for made, _ in _rounds(engine, speech, engine.init(portrait)))
-    return counting.flop / frames / 1e9
+    return {name: flop / frames / 1e9 for name, flop in counter.flop.items()}
 
 
 def _parameters(stages: Stages, portrait: Any, name: str) -> int:

@@ -18,13 +18,12 @@ from motion.types import BodyMotion, FaceMotion
 
 NetT = TypeVar("NetT", bound=nn.Module)
 
-# kind of a weights file → the file inside its package
-SHIPPED_FILES = {"audio": ("motion", "audio.safetensors"), "face": ("motion", "face.safetensors"),
-                 "body": ("motion", "body.safetensors"), "render": ("render", "render.safetensors")}
+# kind of a weights file → the package that ships it, as weights/<kind>.safetensors
+PACKAGES = {"audio_encoder": "motion", "face": "motion", "body": "motion", "render": "render"}
 
 # Tiny nets for `weights: random`; they fit together.
 TINY: dict[str, dict[str, Any]] = {
-    "audio": dict(dim=16, heads=2, layers=2, context=12, delay=2),
+    "audio_encoder": dict(dim=16, heads=2, layers=2, context=12, delay=2),
     "face": dict(width=20, depth=1, heads=2, ratio=2),
     "body": dict(width=16, depth=1, heads=2, ratio=2),
 }
@@ -79,7 +78,7 @@ def speech_features(config: Config, where: torch.device) -> Any:
         from motion.audio.whisper import WhisperStream
 
         return _refused(lambda: WhisperStream(config.audio.whisper, fps=config.media.rate))
-    encoder = _net(AudioEncoder, "audio", config.audio.weights, where)
+    encoder = _net(AudioEncoder, "audio_encoder", config.audio.weights, where)
     return AudioStream(encoder, config.media.rate)
 
 
@@ -109,17 +108,15 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
 
 def renderer(config: Config, where: torch.device) -> Any:
     """Geometry, and the nets that finish its pictures unless they are switched off."""
-    from render.renderer import Renderer
+    from render.geometry import propose
 
-    return Renderer().to(where)
+    return lambda source, drive: propose(source, drive).frame
 
 
 def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch.device, **given: Any) -> NetT:
     """A net in evaluation mode: tiny and random, or as its weights file describes it."""
     if weights == RANDOM:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return kind_of_net(**TINY[kind], **given).to(where).eval()
+        return _tiny(kind_of_net, kind, given).to(where).eval()
     path = weights_path(kind, weights)
     config, tensors = load_weights(path, kind=kind)
     for name, value in given.items():
@@ -131,12 +128,22 @@ def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch
     return net.to(where).eval()
 
 
+def _tiny(kind_of_net: Callable[..., NetT], kind: str, given: dict[str, Any]) -> NetT:
+    """The same random net every time; its motion is scaled down to what a person could do."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = kind_of_net(**TINY[kind], **given)
+    deviation = getattr(net, "motion_std", None)
+    if isinstance(deviation, torch.Tensor):
+        deviation.fill_(0.02)
+    return net
+
+
 def weights_path(kind: str, weights: str) -> Path:
     """Where the weights of a kind are."""
     if weights != SHIPPED:
         return Path(weights)
-    package, name = SHIPPED_FILES[kind]
-    return Path(str(resources.files(package))) / "weights" / name
+    return Path(str(resources.files(PACKAGES[kind]))) / "weights" / f"{kind}.safetensors"
 
 
 def _refused(make: Callable[[], Any], error: type[Exception] = ConfigError) -> Any:
