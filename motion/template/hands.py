@@ -101,8 +101,13 @@ class HandTemplate(nn.Module):
         """
         rotation, position = self.bones(joint_rotations, global_rotation, translation, forearm_rotation)
         matrix, shift = self.skinning(rotation, position)
-        rest = self.vertices if offsets is None else self.vertices + offsets
+        rest = self.vertices + self.corrective(joint_rotations)
+        rest = rest if offsets is None else rest + offsets
         return (matrix @ rest.unsqueeze(-1)).squeeze(-1) + shift, position[:, :-1]
+
+    def corrective(self, joint_rotations: Tensor) -> Tensor:
+        """Pose-dependent shape, metres, broadcastable to ``[B, V, 3]``; none here, MANO's in its adapter."""
+        return joint_rotations.new_zeros(1, 1, 3)
 
     def bones(
         self, joint_rotations: Tensor, global_rotation: Tensor, translation: Tensor, forearm: Tensor | None = None
