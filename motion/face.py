@@ -28,10 +28,11 @@ class FaceContext:
     """All that stays the same over the denoising steps of one window; made by `FaceDenoiser.encode`."""
 
     audio: list[KeyValue]
-    audio_positions: Tensor
+    audio_bias: Tensor
     previous: list[KeyValue]
-    previous_positions: Tensor
+    previous_bias: Tensor
     reference: list[KeyValue] | None
+    self_bias: Tensor
     style: Tensor
     eyes: Tensor
 
@@ -93,7 +94,7 @@ class FaceDenoiser(nn.Module):
         return FaceMotion(face.expression.clamp(0, 1), face.rotation, face.translation)
 
     def encode(
-        self, audio: Tensor, previous: Tensor, *, audio_first: int, eyes: Tensor | None = None,
+        self, audio: Tensor, previous: Tensor, *, frames: int, audio_first: int, eyes: Tensor | None = None,
         style: StyleRange | None = None, reference: Tensor | list[KeyValue] | None = None,
         keep: dict[str, Tensor] | None = None,
     ) -> FaceContext:
@@ -102,6 +103,7 @@ class FaceDenoiser(nn.Module):
         Args:
             audio: features `[B, A, C]`, one for each frame from `audio_first` on.
             previous: normalised motion `[B, P, 58]` of the frames −P … −1.
+            frames: T of the window.
             audio_first: frame of the first feature; 0 is the window's first frame.
             eyes: controls `[B, T, 3]` (`motion.impulses`); None leaves the eyes to the net.
             style: ranges, each `[B, 4]` and `[B, 6]`, or None.
@@ -117,14 +119,14 @@ class FaceDenoiser(nn.Module):
         style = style or StyleRange()
         style_token = self.expression_style(style.expression, keep.get("expression"), B) + self.pose_style(
             style.pose, keep.get("pose"), B)
-        device = audio.device
+        reference = self.encode_reference(reference) if isinstance(reference, Tensor) else reference
+        now = torch.arange(frames, device=audio.device)
         return FaceContext(
             [block.audio_attention.project(audio_tokens) for block in self._blocks()],
-            torch.arange(audio.shape[1], device=device) + audio_first,
+            self.audio_bias(now, torch.arange(audio.shape[1], device=audio.device) + audio_first),
             [block.previous_attention.project(previous_tokens) for block in self._blocks()],
-            torch.arange(-previous.shape[1], 0, device=device),
-            self.encode_reference(reference) if isinstance(reference, Tensor) else reference,
-            style_token, eye_tokens,
+            self.previous_bias(now, torch.arange(-previous.shape[1], 0, device=audio.device)),
+            reference, self._self_bias(now, reference), style_token, eye_tokens,
         )
 
     def encode_reference(self, expression: Tensor) -> list[KeyValue]:
@@ -144,20 +146,12 @@ class FaceDenoiser(nn.Module):
 
     def denoise(self, noisy: Tensor, timestep: Tensor, context: FaceContext) -> Tensor:
         """x_0 `[B, T, 58]` from x_t `[B, T, 58]`, both normalised, and the timesteps `[B]`."""
-        B, T, _ = noisy.shape
-        positions = torch.arange(T, device=noisy.device)
-        self_bias = self.self_bias(positions, positions)
-        if context.reference is not None:
-            R = context.reference[0][0].shape[2]
-            self_bias = torch.cat([self_bias.new_zeros(len(self_bias), T, R), self_bias], dim=-1)
-        audio_bias = self.audio_bias(positions, context.audio_positions)
-        previous_bias = self.previous_bias(positions, context.previous_positions)
         x = self.motion_in(noisy) + context.eyes
         condition = self._modulation(self.timestep(timestep) + context.style)
         for index, block in enumerate(self._blocks()):
             x = block(
-                x, condition, self_bias=self_bias, audio=context.audio[index], audio_bias=audio_bias,
-                previous=context.previous[index], previous_bias=previous_bias,
+                x, condition, self_bias=context.self_bias, audio=context.audio[index], audio_bias=context.audio_bias,
+                previous=context.previous[index], previous_bias=context.previous_bias,
                 reference=None if context.reference is None else context.reference[index],
             )
         return self.motion_out(self.norm_out(x)).float()
@@ -168,9 +162,17 @@ class FaceDenoiser(nn.Module):
         keep: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """`encode` and `denoise` in one; see there for the arguments."""
-        context = self.encode(audio, previous, audio_first=audio_first, eyes=eyes, style=style, reference=reference,
-                              keep=keep)
+        context = self.encode(audio, previous, frames=noisy.shape[1], audio_first=audio_first, eyes=eyes, style=style,
+                              reference=reference, keep=keep)
         return self.denoise(noisy, timestep, context)
+
+    def _self_bias(self, now: Tensor, reference: list[KeyValue] | None) -> Tensor:
+        """Bias among the window's tokens, none towards the reference tokens in front of them."""
+        bias = self.self_bias(now, now)
+        if reference is None:
+            return bias
+        H, T, _ = bias.shape
+        return torch.cat([bias.new_zeros(H, T, reference[0][0].shape[2]), bias], dim=-1)
 
     def _modulation(self, condition: Tensor) -> Tensor:
         """Condition `[B, D]` → shifts, scales and gates `[B, 6, D]`."""

@@ -148,7 +148,7 @@ class FaceSampler:
         batch = (None if state.style_expression is None else state.style_expression[None],
                  None if state.style_pose is None else state.style_pose[None])
         arguments = dict(
-            audio_first=-self.audio_past, style=StyleRange(*batch),
+            frames=size, audio_first=-self.audio_past, style=StyleRange(*batch),
             eyes=eye_controls(state.seed, state.next_frame, size).to(audio)[None],
             reference=list(zip(state.reference_keys, state.reference_values)) or None,
         )

@@ -132,7 +132,7 @@ class FaceTask:
 
     @torch.no_grad()
     def _own_past(self, model: FaceDenoiser, batch: dict[str, Tensor], motion: Tensor, previous: Tensor) -> Tensor:
-        """The previous motion with a little noise and, in a quarter of the rows, the net's own prediction as last hop."""
+        """The previous motion, a little noisy; in a quarter of the rows its last hop is the net's own prediction."""
         P, hop, window = self.previous, self.hop, self.window
         B = len(motion)
         rows = B // 4

@@ -82,7 +82,7 @@ def test_tokens_hear_only_their_neighbourhood() -> None:
 def test_reference_once_equals_reference_each_time() -> None:
     net, given, reference = tiny(), inputs(), torch.rand(B, R, 52)
     once = net.encode_reference(reference)
-    context = net.encode(given[2], given[3], audio_first=-4, reference=once)
+    context = net.encode(given[2], given[3], frames=T, audio_first=-4, reference=once)
     whole = net(*given, audio_first=-4, reference=reference)
     assert torch.equal(net.denoise(given[0], given[1], context), whole)
     assert not torch.equal(whole, net(*given, audio_first=-4))
