@@ -19,8 +19,9 @@ from chatanyone.config import Config
 from chatanyone.errors import MediaError
 from chatanyone.media.audio import read_audio
 from chatanyone.media.image import read_image
+from chatanyone.media.sound import RATE_HZ, Sound
 from chatanyone.media.video import VideoWriter, check_output
-from chatanyone.pipeline import AvatarPipeline, Style
+from chatanyone.pipeline import AvatarPipeline, Frame, Style
 from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
 from chatanyone.recording import MotionRecorder
 
@@ -92,15 +93,17 @@ def _film(engine: AvatarPipeline, portrait: Portrait, style: Style, samples: NDA
           request: Request, config: Config) -> None:
     rate, total = config.media.rate, timebase.frames_for_samples(len(samples), config.media.rate)
     state = engine.init(portrait, config.motion.seed, style, build.strengths(config))
-    with VideoWriter(output, config.media.width_height, rate, timebase.SAMPLE_RATE_HZ, request.force) as writer:
-        frames = tqdm(engine.run(samples, state), total=total, unit="frame", disable=None, file=sys.stderr,
-                      desc=output.name, bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, "
-                                                   "{rate_noinv_fmt}, {remaining} left")
-        for index, frame in enumerate(frames):
-            if index % int(rate) == 0:  # about a second of sound ahead of every second of picture
-                heard = slice(timebase.first_sample(index, rate), timebase.first_sample(index + int(rate), rate))
-                writer.write_audio(samples[heard])
+    sound = Sound(request.audio)
+    with VideoWriter(output, config.media.width_height, rate, RATE_HZ, sound.channels, request.force) as writer:
+        for index, frame in enumerate(_with_progress(engine.run(samples, state), total, output.name)):
             writer.write(frame)
+            writer.write_audio(sound.read(timebase.first_sample(index + 1, rate, RATE_HZ) - writer.samples))
+
+
+def _with_progress(frames: Iterator[Frame], total: int, name: str) -> Iterator[Frame]:
+    """A bar with rate and time left, where somebody looks at it."""
+    form = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
+    yield from tqdm(frames, name, total, unit=" frames", disable=None, file=sys.stderr, bar_format=form)
 
 
 def _portrait(picture: NDArray[np.uint8], request: Request, config: Config) -> Portrait:

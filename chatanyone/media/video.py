@@ -20,7 +20,7 @@ from chatanyone.errors import MediaError
 
 CRF = "18"  # our choice: x264's constant rate factor, visually near lossless
 PRESET = "veryfast"  # our choice: 4 ms a frame on one core, about a quarter larger than the default preset
-AUDIO_BIT_RATE = 96_000
+AUDIO_BIT_RATE = 96_000  # per channel
 # AAC codes blocks of 1024 samples; at 48 kHz a block (21 ms) is shorter than a frame, at 16 kHz (64 ms) it is not.
 AUDIO_RATE_HZ = 48_000
 BT709 = 1  # primaries, transfer and matrix alike, in ITU-T H.273's numbering
@@ -59,22 +59,23 @@ class VideoWriter:
         size: width and height, pixels, both even.
         fps: frame rate.
         audio_rate_hz: rate of the samples given to `write_audio`; None writes a silent film without a sound track.
+        channels: of those samples, 1 or 2.
         force: overwrite the target.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], fps: Fraction,
-                 audio_rate_hz: int | None = None, force: bool = False) -> None:
+    def __init__(self, path: str | Path, size: tuple[int, int], fps: Fraction, audio_rate_hz: int | None = None,
+                 channels: int = 1, force: bool = False) -> None:
         self.path = check_output(path, force)
         self.fps = fps
         self.frames = self.samples = 0
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._container: av.container.OutputContainer | None = None
         try:
-            self._open(size, audio_rate_hz)
+            self._open(size, audio_rate_hz, channels)
         except OSError as error:
             raise self._failed(error) from error
 
-    def _open(self, size: tuple[int, int], audio_rate_hz: int | None) -> None:
+    def _open(self, size: tuple[int, int], audio_rate_hz: int | None, channels: int) -> None:
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
         self._video = self._container.add_stream("libx264", rate=self.fps, options={"crf": CRF, "preset": PRESET})
         self._video.width, self._video.height = size
@@ -86,10 +87,11 @@ class VideoWriter:
         context.color_range = ColorRange.MPEG
         self._audio = None
         self._audio_rate_hz = audio_rate_hz
+        self._layout = ("mono", "stereo")[channels - 1]
         if audio_rate_hz is not None:
-            self._audio = self._container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
-            self._audio.bit_rate = AUDIO_BIT_RATE
-            self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=AUDIO_RATE_HZ)
+            self._audio = self._container.add_stream("aac", rate=AUDIO_RATE_HZ, layout=self._layout)
+            self._audio.bit_rate = AUDIO_BIT_RATE * channels
+            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=AUDIO_RATE_HZ)
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Appends one frame, RGB ``[H, W, 3]``."""
@@ -102,15 +104,17 @@ class VideoWriter:
         self._mux(self._video, picture)
 
     def write_audio(self, samples: NDArray[np.float32]) -> None:
-        """Appends sound, mono float ``[n]`` in [-1, 1] at `audio_rate_hz`."""
+        """Appends sound, float ``[n]`` or ``[channels, n]`` in [-1, 1] at `audio_rate_hz`."""
         if self._audio is None or self._audio_rate_hz is None:
             raise ValueError("this writer was opened without a sound track")
-        if not len(samples):
+        count = samples.shape[-1]
+        if not count:
             return
-        pcm = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32)[None], format="flt", layout="mono")
+        planes = np.ascontiguousarray(np.atleast_2d(samples), np.float32)
+        pcm = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
         pcm.sample_rate, pcm.pts = self._audio_rate_hz, self.samples
         pcm.time_base = Fraction(1, self._audio_rate_hz)
-        self.samples += len(samples)
+        self.samples += count
         for block in self._resampler.resample(pcm):
             self._mux(self._audio, block)
 
@@ -132,7 +136,8 @@ class VideoWriter:
         if self._audio is None or self._audio_rate_hz is None:
             return
         missing = timebase.first_sample(self.frames, self.fps, self._audio_rate_hz) - self.samples
-        self.write_audio(np.zeros(max(0, missing), np.float32))
+        channels = 1 + (self._layout == "stereo")
+        self.write_audio(np.zeros((channels, max(0, missing)), np.float32))
         for block in self._resampler.resample(None):
             self._mux(self._audio, block)
         self._mux(self._audio, None)

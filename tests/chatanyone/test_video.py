@@ -12,6 +12,8 @@ import pytest
 
 from chatanyone import timebase
 from chatanyone.errors import MediaError
+from chatanyone.media.audio import write_wav
+from chatanyone.media.sound import Sound
 from chatanyone.media.video import VideoReader, VideoWriter
 from tests.helpers.media import gradient, probe
 
@@ -47,6 +49,29 @@ def test_sound_may_come_at_another_rate(tmp_path: Path) -> None:
     frames = _film(tmp_path / "o.mp4", 44_100, rate_hz=44_100)
     film = probe(tmp_path / "o.mp4")
     assert frames == film.frames == 30 and film.audio_length_s == pytest.approx(1, abs=0.03)
+
+
+def test_stereo_stays_stereo(tmp_path: Path) -> None:
+    left = 0.5 * np.sin(np.arange(48_000) / 20)
+    with VideoWriter(tmp_path / "o.mp4", SIZE, Fraction(30), 48_000, channels=2) as writer:
+        writer.write_audio(np.stack([left, np.zeros(48_000)]).astype(np.float32))
+        for frame in _frames(30):
+            writer.write(frame)
+    sound = Sound(tmp_path / "o.mp4")
+    heard = sound.read(48_000)
+    assert sound.channels == 2 and heard.shape == (2, 48_000)
+    assert np.corrcoef(heard[0], left)[0, 1] > 0.99 and np.abs(heard[1]).max() < 0.01
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_sound_is_the_recording(tmp_path: Path, rate: int) -> None:
+    """Same level, same length, in pieces as in one; silence follows."""
+    write_wav(tmp_path / "x.wav", 0.5 * np.sin(np.arange(rate) * 2 * np.pi * 200 / rate), rate)
+    sound = Sound(tmp_path / "x.wav")
+    heard = np.concatenate([sound.read(count) for count in (1, 1601, 46_398, 4_800)], axis=1)[0]
+    expected = 0.5 * np.sin(np.arange(48_000) * 2 * np.pi * 200 / 48_000)
+    np.testing.assert_allclose(heard[100:47_900], expected[100:47_900], atol=0.01)
+    assert np.abs(heard[48_100:]).max() < 1e-3
 
 
 def test_sound_and_picture_survive(tmp_path: Path) -> None:
