@@ -1,0 +1,185 @@
+"""The parts of a portrait on pictures whose answer is known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from chatanyone.portraits.framing import Frame, Person, choose_frame, cut
+from chatanyone.portraits.matte import guided_filter, hand_silhouette, matting_laplacian, solve_alpha
+from chatanyone.portraits.plate import background_plate, foreground_colour, membrane
+from chatanyone.vision import Face, Hand
+
+Float = NDArray[np.float32]
+
+
+def disc(height: int, width: int, radius: float, softness: float) -> Float:
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(columns - width / 2, rows - height / 2)
+    return np.clip((radius - distance) / softness + 0.5, 0, 1).astype(np.float32)
+
+
+def scene(alpha: Float) -> tuple[Float, Float, Float]:
+    """Foreground, background, composite: a reddish ramp before a greenish one."""
+    H, W = alpha.shape
+    ramp = np.linspace(0, 0.2, W, dtype=np.float32)[None, :, None]
+    foreground = np.broadcast_to(np.array([0.7, 0.2, 0.2], np.float32), (H, W, 3)) + ramp
+    background = np.broadcast_to(np.array([0.1, 0.6, 0.3], np.float32), (H, W, 3)) + ramp
+    return foreground, background, alpha[..., None] * foreground + (1 - alpha[..., None]) * background
+
+
+def test_matting_finds_a_soft_edge_from_a_hard_guess() -> None:
+    alpha = disc(96, 96, 26, 9)
+    image = (scene(alpha)[2] * 255).round().astype(np.uint8)
+    start = disc(96, 96, 24, 1)
+    found = solve_alpha(image, start, disc(96, 96, 18, 1) > 0.5, disc(96, 96, 36, 1) < 0.5)
+    assert np.abs(found - alpha).mean() < 0.4 * np.abs(start - alpha).mean()
+    assert np.abs(found - alpha).max() < 0.15
+
+
+def test_matting_laplacian_is_blind_to_colour_lines() -> None:
+    """Eq. 12: any alpha that is linear in the colours costs nothing; rows sum to zero; symmetric."""
+    alpha = disc(24, 30, 8, 6)
+    image = (scene(alpha)[2] * 255).round().astype(np.uint8)
+    laplacian = matting_laplacian(image, np.ones(alpha.shape, bool))
+    assert abs(laplacian - laplacian.T).max() < 1e-8
+    assert abs(laplacian @ np.ones(24 * 30)).max() < 1e-8
+    random = np.random.default_rng(0).uniform(size=alpha.size)
+    assert alpha.ravel() @ (laplacian @ alpha.ravel()) < 1e-3 * (random @ (laplacian @ random))
+
+
+def test_guided_filter_moves_the_mask_to_the_edge() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, 30:] = 220
+    mask = np.zeros((40, 60), np.float32)
+    mask[:, 33:] = 1
+    out = guided_filter(image, mask, radius=6, epsilon=1e-4)
+    assert out[20, 31] > out[20, 28] + 0.3
+
+
+def test_membrane_continues_a_ramp_exactly() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], (48, 64, 3)).copy()
+    known = np.ones((48, 64), bool)
+    known[10:40, 20:45] = False
+    broken = np.where(known[..., None], ramp, 0).astype(np.float32)
+    assert np.abs(membrane(broken, known) - ramp).max() < 0.03
+
+
+def test_membrane_fills_from_one_corner_and_from_nothing() -> None:
+    known = np.zeros((70, 50), bool)
+    known[:12, :12] = True
+    filled = membrane(np.full((70, 50, 3), 0.3, np.float32), known)
+    assert filled == pytest.approx(0.3, abs=1e-4)
+    assert membrane(np.zeros((30, 30, 3), np.float32), np.zeros((30, 30), bool)) == pytest.approx(0.5)
+
+
+def test_plate_keeps_the_known_and_lets_no_person_through() -> None:
+    alpha = disc(192, 128, 30, 6)
+    _, background, image = scene(alpha)
+    plate = background_plate(image, alpha, np.ones(alpha.shape, bool))
+    far = disc(192, 128, 48, 1) < 0.5
+    assert np.array_equal(plate[far], image[far])
+    assert np.abs(plate - background).max() < 0.05
+
+
+def test_plate_mirrors_the_background_beyond_the_picture() -> None:
+    draw = np.random.default_rng(0).uniform(0.2, 0.8, (96, 64, 3)).astype(np.float32)
+    real = np.ones((96, 64), bool)
+    real[:20] = False
+    plate = background_plate(draw, np.zeros((96, 64), np.float32), real)
+    assert np.array_equal(plate[19], draw[20]) and np.array_equal(plate[5], draw[34])
+
+
+def test_foreground_is_free_of_the_old_background() -> None:
+    alpha = disc(128, 128, 40, 10)
+    foreground, background, image = scene(alpha)
+    found = foreground_colour(image, alpha, background)
+    edge = (alpha > 0.15) & (alpha < 0.9)
+    assert np.abs(found - foreground)[edge].mean() < 0.03 < 0.15 < np.abs(image - foreground)[edge].mean()
+    assert np.array_equal(found[alpha > 0.995], image[alpha > 0.995])
+    composed = alpha[..., None] * found + (1 - alpha[..., None]) * background
+    assert np.abs(composed - image)[edge].mean() < 0.02
+
+
+def hand_points() -> Float:
+    """An open hand, 100 px from wrist to middle knuckle, fingers up."""
+    points = np.zeros((21, 3), np.float32)
+    points[0] = (150, 300, 0)
+    for finger, x in enumerate((60, 110, 150, 185, 215)):
+        for joint in range(4):
+            points[1 + 4 * finger + joint, :2] = (x, 200 - 28 * joint if finger else 250 - 20 * joint)
+    return points
+
+
+def test_hand_silhouette_has_fingers_and_gaps() -> None:
+    mask = hand_silhouette((400, 300), hand_points(), 0.6)
+    assert mask[130, 110] and mask[130, 150] and mask[240, 150]
+    assert not mask[130, 130] and not mask[60, 150] and not mask[350, 150]
+    thick = hand_silhouette((400, 300), hand_points(), 1.6)
+    assert (mask & ~thick).sum() == 0 and thick.sum() > 1.3 * mask.sum()
+
+
+def person(H: int, W: int, top: int, height: float, x: float, hands: tuple[Hand | None, Hand | None] = (None, None),
+           ) -> Person:
+    """A face ``height`` px high whose hair starts at row ``top``, on a body as wide as 2.4 face heights."""
+    landmarks = np.zeros((478, 3), np.float32)
+    landmarks[:, 0] = np.linspace(x - 0.38 * height, x + 0.38 * height, 478)
+    landmarks[:, 1] = top + 0.3 * height + 0.5 * height
+    landmarks[10, :2], landmarks[152, :2] = (x, top + 0.3 * height), (x, top + 1.3 * height)
+    mask = np.zeros((H, W), np.float32)
+    cv2.ellipse(mask, (round(x), round(top + 0.65 * height)), (round(0.4 * height), round(0.65 * height)), 0, 0, 360, 1.0, -1)
+    mask[round(top + 1.6 * height):, max(round(x - 1.2 * height), 0):round(x + 1.2 * height)] = 1
+    box = np.array([x - 0.38 * height, top + 0.3 * height, x + 0.38 * height, top + 1.3 * height], np.float32)
+    return Person(Face(box, 1.0, landmarks), None, hands, mask)
+
+
+def at(hand: Float, x: float, y: float) -> Hand:
+    return Hand(hand * 0.5 + np.array([x, y, 0], np.float32), 0.9)
+
+
+def test_frame_of_a_standing_person_ends_below_the_chest() -> None:
+    frame = choose_frame(person(3000, 2000, 300, 200, 900), (512, 768))
+    assert frame.height == pytest.approx(1000) and frame.width == pytest.approx(2 / 3 * 1000)
+    assert frame.y == pytest.approx(300 - 90, abs=3) and frame.x + frame.width / 2 == pytest.approx(900)
+
+
+def test_frame_grows_for_hands_but_never_below_the_picture() -> None:
+    hands = (at(hand_points(), 700, 600), at(hand_points(), 100, 600))
+    frame = choose_frame(person(1024, 1024, 60, 200, 512, hands), (512, 768))
+    x0, y0, x1, y1 = frame.box
+    points = np.concatenate([hand.points for hand in hands if hand is not None])
+    assert frame.contains(points).all()
+    assert y1 == pytest.approx(1024) and y0 < 0
+    assert (60 - y0) / frame.height <= 0.2 + 1e-6  # headroom
+
+
+def test_frame_without_hands_stays_inside_the_picture() -> None:
+    for x in (200, 256, 330):
+        frame = choose_frame(person(512, 512, 50, 130, x), (512, 768))
+        x0, y0, x1, y1 = frame.box
+        assert x0 >= 0 and x1 <= 512 and y1 == pytest.approx(512) and y0 > -0.1 * 512
+
+
+def test_a_cut_head_gets_no_made_up_room_above() -> None:
+    frame = choose_frame(person(512, 512, 0, 130, 256), (512, 768))
+    assert frame.y >= 0
+
+
+def test_square_frame_holds_hair_and_chin() -> None:
+    frame = choose_frame(person(1000, 1000, 100, 200, 480), (512, 512))
+    assert frame.width == pytest.approx(460, abs=1) and frame.height == pytest.approx(frame.width)
+    assert frame.y < 100 and frame.y + frame.height > 360 and frame.x + frame.width / 2 == pytest.approx(480)
+
+
+def test_cut_places_pixels_by_the_convention_and_says_what_is_real() -> None:
+    image = np.zeros((60, 40, 3), np.uint8)
+    image[30:, 20:] = 255
+    frame = Frame(-10.0, 15.0, 40.0, (80, 120))
+    pixels, real = cut(image, frame)
+    assert pixels.shape == (120, 80, 3) and frame.scale == 2
+    edge = frame.apply(np.array([[20.0, 30.0, 1.0]], np.float32))[0]
+    assert edge.tolist() == [60.0, 30.0, 2.0]
+    assert pixels[33, 56, 0] < 20 and pixels[33, 63, 0] > 235 and pixels[26, 63, 0] < 20
+    assert not real[:, :20].any() and real[:80, 32:].all() and not real[92:, :].any()
