@@ -184,10 +184,12 @@ class Solver:
             self.model.load_state_dict(trained)
             self.model.train()
 
-    def export(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-        """Writes the averaged weights as a weights file of the task's kind."""
+    def export(self, path: str | Path, extra: Mapping[str, Any] | None = None, *, half: bool = False) -> None:
+        """Writes the averaged weights as a weights file of the task's kind; `half` stores matrices in float16."""
         notes = {"step": self.step, "minutes": round(self.elapsed_s / 60, 1), **(extra or {})}
-        save_weights(path, self.average, kind=self.task.kind, config=self.task.config, extra=notes)
+        weights = {name: value.half() if half and value.is_floating_point() and value.ndim >= 2 else value
+                   for name, value in self.average.items()}
+        save_weights(path, weights, kind=self.task.kind, config=self.task.config, extra=notes)
 
     def save_state(self) -> None:
         """Everything that resuming needs, in one file."""

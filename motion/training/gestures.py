@@ -7,8 +7,8 @@ the speech, the head and the gesture code, so a regression can learn it. Amplitu
 says what real tracks measure.
 
 Convention: shoulder widths, x to the image's right, y down, z to the viewer. Finger joints turn about the axes of
-MANO's flat hand (left fingers along +x, right along −x, palms down): flexing is −z for the left hand and +z for the
-right. The global rotation is in template axes (y up).
+`motion.template.hands` (fingers along +Y, palm to the viewer): +X bends on both hands. The global rotation is in
+template axes (y up).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _hand(said: Prosody, code: np.ndarray, side: int) -> np.ndarray:
     hand[:, -2] = -raised * (0.10 + 0.04 * code[:, 4] + 0.045 * lift - 0.085 * stroke) + 0.004 * code[:, 3]
     hand[:, -1] = raised * (0.05 + 0.05 * stroke + 0.03 * own)
     hand[:, -6:-3] = _wrist_rotation(raised, own, stroke, lift, outward)
-    hand[:, :-6] = _fingers(raised, own, stroke, code, outward)
+    hand[:, :-6] = _fingers(raised, own, stroke, code)
     return hand
 
 
@@ -118,7 +118,7 @@ def _wrist_rotation(raised: np.ndarray, own: np.ndarray, stroke: np.ndarray, lif
     return np.stack([nod, palm, spread], axis=1)
 
 
-def _fingers(raised: np.ndarray, own: np.ndarray, stroke: np.ndarray, code: np.ndarray, outward: float) -> np.ndarray:
+def _fingers(raised: np.ndarray, own: np.ndarray, stroke: np.ndarray, code: np.ndarray) -> np.ndarray:
     """Joint rotations `[T, 45]`, rad: fingers open on the stroke and curl a little at rest, not all alike."""
     joints = np.zeros((len(code), len(HAND_JOINTS), 3))
     curl = 0.04 * code[:, 5] - raised * (0.06 + 0.10 * stroke + 0.06 * own)
@@ -127,7 +127,7 @@ def _fingers(raised: np.ndarray, own: np.ndarray, stroke: np.ndarray, code: np.n
         finger, joint = name[:-1], int(name[-1])
         late = np.roll(curl, 1) if finger in ("ring", "pinky") else curl
         late = np.concatenate([curl[:1], late[1:]])
-        joints[:, index, 2] = -outward * gains[finger] * (1.0, 1.1, 0.6)[joint - 1] * late
+        joints[:, index, 0] = gains[finger] * (1.0, 1.1, 0.6)[joint - 1] * late
     return joints.reshape(len(code), -1)
 
 

@@ -79,6 +79,9 @@ def test_export_holds_the_average(tmp_path: Path) -> None:
     assert settings == {"inputs": 1}
     assert torch.equal(tensors["0.weight"], solver.average["0.weight"])
     assert not torch.equal(tensors["0.weight"], solver.model.state_dict()["0.weight"])
+    solver.export(tmp_path / "small.safetensors", half=True)
+    _, small = load_weights(tmp_path / "small.safetensors", kind="line")
+    assert small["0.weight"].dtype == torch.float16 and small["0.bias"].dtype == torch.float32
 
 
 def test_time_limit_stops_and_saves(tmp_path: Path) -> None:

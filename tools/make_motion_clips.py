@@ -1,0 +1,72 @@
+"""Make the clips the motion nets train on: speech shards and the trained audio encoder → features and performances.
+
+    python tools/make_motion_clips.py --corpus corpus --encoder motion/weights/audio_encoder.safetensors --output clips
+
+Clips belong to the encoder they were made with; make them anew when it changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from chatanyone.checkpoints import load_weights
+from motion.audio.encoder import AudioEncoder
+from motion.audio.features import AudioStream
+from motion.training.augment import augment_samples
+from motion.training.corpus import read_shard
+from motion.training.motion_data import make_clip, write_clips
+
+CLEAN_SHARE = 0.35  # clips whose sound stays as it is; the rest is heard as the encoder's training heard it
+
+
+def load_stream(path: Path) -> AudioStream:
+    """The speech front end of a weights file, at 30 fps."""
+    config, tensors = load_weights(path, kind="audio_encoder")
+    encoder = AudioEncoder(**config)
+    encoder.load_state_dict(tensors)
+    return AudioStream(encoder)
+
+
+def heard(samples: np.ndarray, rng: np.random.Generator, clean: bool) -> Tensor:
+    """Samples as a microphone might give them."""
+    return torch.from_numpy(samples if clean else augment_samples(samples, rng)).float()
+
+
+def make_shard(source: Path, target: Path, stream: AudioStream, first_seed: int) -> None:
+    """All clips of one speech shard."""
+    clips = []
+    for index, item in enumerate(read_shard(source)):
+        seed = first_seed + index
+        rng = np.random.default_rng(seed + 7)
+        clean = "held_out" in source.name or rng.random() < CLEAN_SHARE
+        features = stream.parallel(heard(item.speech.samples, rng, clean))
+        clips.append(make_clip(item.speech, np.asarray(item.expression, np.float64), features, seed))
+    write_clips(target, clips)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of tools/make_speech_corpus.py")
+    parser.add_argument("--encoder", type=Path, default=Path("motion/weights/audio_encoder.safetensors"))
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="only so many training shards")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    stream = load_stream(arguments.encoder)
+    sources = [path for prefix in ("held_out", "real", "train")
+               for path in sorted(arguments.corpus.glob(f"{prefix}_*.safetensors"))[:arguments.limit]]
+    for number, source in enumerate(tqdm(sources, unit="shard")):
+        name = source.name.replace("real_held", "held_out_real_held") if "held_out" in source.name else source.name
+        target = arguments.output / (name if name.startswith(("train", "held_out")) else f"train_{name}")
+        if not target.exists():
+            make_shard(source, target, stream, 10_000 * number)
+
+
+if __name__ == "__main__":
+    main()
