@@ -109,13 +109,16 @@ def collect_triangles(model: torch.nn.Module, data: Path) -> tuple[np.ndarray, n
     return np.concatenate(triangles), np.concatenate(parts)
 
 
+def teeth_rows(triangles: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of the lower and the upper teeth; the base mesh numbers the lower ones first, as many as the upper."""
+    lower, upper = np.split(np.unique(triangles[part == Part.TEETH]), 2)
+    return lower, upper
+
+
 def teeth_coordinates(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> np.ndarray:
     """``[V, 2]``: along the dental arch (radians from its centre; 0 in front) and from gum (0) to biting edge (1)."""
     arch = np.zeros((len(mean), 2))
-    rows = np.unique(triangles[part == Part.TEETH])
-    middle = mean[rows, 1].mean()
-    for upper in (True, False):
-        row = rows[(mean[rows, 1] > middle) == upper]
+    for upper, row in enumerate(teeth_rows(triangles, part)):
         p = mean[row]
         centre = p[:, 2].max() - 0.5 * np.ptp(p[:, 0])
         height = (p[:, 1] - p[:, 1].min()) / np.ptp(p[:, 1])
@@ -230,8 +233,7 @@ def _closest_on_mesh(template: HeadTemplate, mesh: Tensor, points: Tensor, part_
 
 def _seat_mouth(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> None:
     """Lower the upper teeth so that a speaking mouth shows their edge, and let the tongue lie lower (our choice)."""
-    teeth = np.unique(triangles[part == Part.TEETH])
-    mean[teeth[mean[teeth, 1] > mean[teeth, 1].mean()], 1] -= 0.0060
+    mean[teeth_rows(triangles, part)[1], 1] -= 0.005
     mean[np.unique(triangles[part == Part.TONGUE])] += (0.0, -0.004, -0.004)
 
 
