@@ -1,6 +1,6 @@
 """Train a motion net on the clips of tools/make_motion_clips.py; resumes when its run folder holds a state.
 
-    python tools/train_motion.py face --clips clips --run runs/face --minutes 60 --export motion/weights/face.safetensors
+    python tools/train_motion.py face --clips clips --run runs/face --minutes 60 --export face.safetensors
 """
 
 from __future__ import annotations
