@@ -161,8 +161,14 @@ def evaluate(model: AudioEncoder, clips: list[Clip]) -> dict[str, float]:
     right = predicted == truth
     scores = {"accuracy": float(right.mean()), "accuracy_spoken": float(right[spoken].mean())}
     for name, measure in MEASURES.items():
-        scores[name] = float(np.corrcoef(measure(guess), measure(curves))[0, 1])
+        scores[name] = _correlation(measure(guess), measure(curves))
     return scores
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's r; 0 where one of them never moves."""
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / max(np.sqrt((one ** 2).sum() * (other ** 2).sum()), 1e-12))
 
 
 def _predict(model: AudioEncoder, clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

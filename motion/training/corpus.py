@@ -37,7 +37,7 @@ class Utterance:
 def make_utterance(
     client: Espeak, seed: int, duration_s: float, fps: Fraction = Fraction(30), held_out: bool = False
 ) -> Utterance:
-    """The utterance of a seed; the same seed gives the same one."""
+    """The utterance of a seed: the same voice, words and times again; espeak-ng's noise differs from run to run."""
     rng = np.random.default_rng(seed)
     speech = random_speech(client, rng, duration_s, held_out)
     style = random_style(rng)

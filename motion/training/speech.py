@@ -146,7 +146,7 @@ def _resample(wave: np.ndarray, rate_hz: int) -> np.ndarray:
     common = int(np.gcd(rate_hz, SAMPLE_RATE))
     if not len(wave):
         return wave
-    return resample_poly(wave, SAMPLE_RATE // common, rate_hz // common).astype(np.float32)
+    return np.clip(resample_poly(wave, SAMPLE_RATE // common, rate_hz // common), -1, 1).astype(np.float32)
 
 
 def _phones(events: list[tuple[int, str]], duration_s: float) -> list[Phone]:
