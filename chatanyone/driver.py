@@ -8,6 +8,7 @@ import cv2
 import torch
 from torch import Tensor
 
+from chatanyone.hand_rig import HandRig, hand_rigs
 from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
@@ -39,7 +40,8 @@ class Driver:
         self.rest = self.fit.expression.clone()
         self.rest[[ARKIT_INDEX[name] for name in ABSOLUTE]] = 0
         self.rest_vertices = self.fit.vertices(template)
-        self._control = _Controls(portrait, template, self.fit, self.rest_vertices)
+        self.hands = hand_rigs(portrait, self.fit.camera.scale)
+        self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.hands)
         self.source = self._source()
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> RenderDrive:
@@ -52,8 +54,13 @@ class Driver:
         head = self.fit.camera.project(mesh, self.template.pivot)
         lift = torch.cat([neck, torch.zeros(len(neck), 1)], dim=-1)[:, None]
         head = head + lift
-        control = self._control.drive(face, head, body_points, neck)
-        return RenderDrive(head, control, [], self._keypoints(head), body_points)
+        driven = [rig.drive(body.hands) for rig in self.hands]
+        for rig in self.hands:  # the hand itself says where its wrist is
+            shift = size * body.hands[:, rig.side, -3:-1]
+            body_points[:, rig.wrist_keypoint] = self.portrait.body[rig.wrist_keypoint, :2] + shift
+        control = self._control.drive(face, head, body_points, neck, [points for _, points in driven])
+        meshes = [mesh for found, _ in driven for mesh in found]
+        return RenderDrive(head, control, meshes, self._keypoints(head), body_points)
 
     def posed(self, face: FaceMotion) -> Tensor:
         """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""
@@ -68,7 +75,8 @@ class Driver:
         head = Surface(template.triangles, self.rest_vertices[:, :2], _trust(template, self.rest_vertices), template.part,
                        template.arch)
         return RenderSource(
-            foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head, hands=[],
+            foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
+            hands=[rig.surface for rig in self.hands if rig.surface is not None],
             control=self._control.source, face_box=self._face_box(), face_keypoints=self._keypoints(self.rest_vertices),
             body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait))
 
@@ -86,22 +94,24 @@ class Driver:
 class _Controls:
     """Control points of the smooth field: face outline, scalp, hair's silhouette, body."""
 
-    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit, vertices: Tensor) -> None:
+    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit, vertices: Tensor,
+                 hands: list[HandRig]) -> None:
         self.template, self.fit = template, fit
         self.outline = torch.tensor(OUTLINE)
         outline = template.on_surface(vertices, self.outline)[:, :2]
         self.hair = self._hair_points(portrait, vertices)
         hair = fit.camera.project(self.hair, template.pivot)[:, :2]
-        self.source = torch.cat([outline, hair, portrait.body[:, :2]])
+        self.source = torch.cat([outline, hair, portrait.body[:, :2], *[rig.control for rig in hands]])
 
-    def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor) -> Tensor:
+    def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor,
+              palms: list[Tensor]) -> Tensor:
         """``[B, N, 2]`` px."""
         outline = self.template.on_surface(head, self.outline)[..., :2]
         R = rotation_matrix(face.rotation)
         pivot = self.template.pivot
         hair = (self.hair - pivot) @ R.transpose(-1, -2) + pivot + face.translation[:, None]
         hair_px = self.fit.camera.project(hair, pivot)[..., :2] + neck[:, None]
-        return torch.cat([outline, hair_px, body], dim=1)
+        return torch.cat([outline, hair_px, body, *palms], dim=1)
 
     def _hair_points(self, portrait: Portrait, vertices: Tensor) -> Tensor:
         """Points in template space that turn with the head: along rays from the head's centre to the matte's edge."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from render.mouth import mouth_colours
-from render.types import Part, RenderDrive, RenderSource
+from render.types import Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, enlarge, field_matrix, sample, smooth_field
 
 HAND_MARGIN = 12  # px around a hand's window
@@ -152,7 +152,7 @@ def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:
     return total[:, :3] / total[:, 3:].clamp(min=1e-4)
 
 
-def _override_hand(flow: Tensor, mask: Tensor, surface: object, vertices: Tensor) -> None:
+def _override_hand(flow: Tensor, mask: Tensor, surface: Surface, vertices: Tensor) -> None:
     H, W = flow.shape[-2:]
     low = vertices[..., :2].amin((0, 1)).floor().int().tolist()
     high = vertices[..., :2].amax((0, 1)).ceil().int().tolist()
@@ -160,7 +160,7 @@ def _override_hand(flow: Tensor, mask: Tensor, surface: object, vertices: Tensor
     x1, y1 = min(high[0] + HAND_MARGIN, W), min(high[1] + HAND_MARGIN, H)
     if x1 <= x0 or y1 <= y0:
         return
-    fragments, attributes = draw_surface(surface, vertices, (x0, y0, x1 - x0, y1 - y0))  # type: ignore[arg-type]
+    fragments, attributes = draw_surface(surface, vertices, (x0, y0, x1 - x0, y1 - y0))
     covered = fragments.mask[:, None].to(flow.dtype)
     soft = F.avg_pool2d(attributes[:, 2:3] * covered, 5, 1, 2)
     weight = soft * covered

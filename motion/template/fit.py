@@ -183,18 +183,18 @@ class _Problem:
         basis = np.concatenate([self.identity, self.expression[free]]) if self.free_identity else self.expression[free]
         A = ((basis @ R.T) * scale).reshape(len(basis), -1).T * row[:, None]
         b = (self.target - shift - scale * self.mean @ R.T).ravel() * row
-        I = len(self.identity) if self.free_identity else 0
+        people = len(self.identity) if self.free_identity else 0
         n = np.sqrt(len(row))
-        damping = n * np.concatenate([np.full(I, IDENTITY_PRIOR * 0.1), np.full(len(free), EXPRESSION_PRIOR * 0.1)])
-        goal = np.concatenate([np.zeros(I), mean[free]]) * damping
-        low = np.concatenate([np.full(I, -4.0), np.zeros(len(free))])
-        high = np.concatenate([np.full(I, 4.0), upper[free]])
+        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR * 0.1), np.full(len(free), EXPRESSION_PRIOR * 0.1)])
+        goal = np.concatenate([np.zeros(people), mean[free]]) * damping
+        low = np.concatenate([np.full(people, -4.0), np.zeros(len(free))])
+        high = np.concatenate([np.full(people, 4.0), upper[free]])
         normal = np.linalg.cholesky(A.T @ A + np.diag(damping**2))  # same minimiser, far fewer rows
         right = np.linalg.solve(normal, A.T @ b + damping * goal)
         x = lsq_linear(normal.T, right, (low, high), method="bvls", tol=1e-6).x
         expression = np.zeros(52)
-        expression[free] = x[I:]
-        return (x[:I] if I else np.zeros(len(self.identity))), expression
+        expression[free] = x[people:]
+        return (x[:people] if people else np.zeros(len(self.identity))), expression
 
     def residual_px(self, identity: Tensor, expression: Tensor, camera: Camera) -> float:
         """Root mean square distance of the projected landmarks from the picture's, in pixels."""

@@ -1,0 +1,67 @@
+"""The hands of a portrait: fitted once, then driven; what the smooth field needs of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from chatanyone.portrait import Portrait
+from motion.template.hand_fit import HandFit, drive_hand, fit_hand
+from motion.template.hands import PALM_LANDMARKS, HandTemplate, Side
+from motion.types import BODY_KEYPOINTS, HAND_DIM
+from render.types import Surface
+
+SIDES: tuple[Side, Side] = ("left", "right")
+MIN_CONFIDENCE = 0.5
+MAX_ERROR = 0.08  # of the hand's size: a fit this far off would tear the picture's hand
+
+
+CONTROL_LANDMARKS = (*PALM_LANDMARKS, 4, 8, 12, 16, 20)  # palm and finger tips: the smooth field carries the whole hand
+
+
+class HandRig:
+    """One seen hand: its surface on the picture, and where palm, finger tips and mesh go.
+
+    surface: mesh with source pixels, None where the fit failed (the hand then moves as it is, by the smooth field);
+    control: ``[11, 2]`` px of `CONTROL_LANDMARKS` in the picture.
+    """
+
+    def __init__(self, portrait: Portrait, fit: HandFit | None, side: int) -> None:
+        self.fit, self.side, self.shoulder_px = fit, side, portrait.shoulder_width_px
+        self.control = portrait.hands[side][list(CONTROL_LANDMARKS), :2]
+        self.surface: Surface | None = None
+        if fit is not None:
+            triangles, V = fit.template.triangles, len(fit.template.vertices)
+            self.surface = Surface(triangles, fit.source, fit.template.opacity, torch.zeros(len(triangles)).long(),
+                                   torch.zeros(V, 2))
+            rest = drive_hand(fit, torch.zeros(1, HAND_DIM), self.shoulder_px)[0]
+            self._nearest = torch.cdist(self.control, rest[:, :2]).argmin(dim=1)
+            self.control = rest[self._nearest, :2]
+
+    @property
+    def wrist_keypoint(self) -> int:
+        """Number of this hand's wrist among the body keypoints."""
+        return BODY_KEYPOINTS.index(f"wrist{SIDES[self.side].capitalize()}")
+
+    def drive(self, hands: Tensor) -> tuple[list[Tensor], Tensor]:
+        """``[B, 2, 51]`` to the mesh ``[B, V, 3]`` (or nothing) and control points ``[B, 11, 2]``, px."""
+        if self.fit is None:
+            return [], self.control + hands[:, self.side, None, -3:-1] * self.shoulder_px
+        vertices = drive_hand(self.fit, hands[:, self.side], self.shoulder_px)
+        return [vertices], vertices[:, self._nearest, :2]
+
+
+def hand_rigs(portrait: Portrait, scale_px: float) -> list[HandRig]:
+    """The hands that are seen, left before right.
+
+    Args: scale_px pixels per metre at the head, which tells how large a hand is.
+    """
+    rigs = []
+    for side, name in enumerate(SIDES):
+        if float(portrait.hand_confidence[side]) < MIN_CONFIDENCE:
+            continue
+        elbow = portrait.body[BODY_KEYPOINTS.index(f"elbow{name.capitalize()}"), :2]
+        landmarks = portrait.hands[side] * torch.tensor([1.0, 1.0, -1.0])  # fit_hand takes MediaPipe's sign of z
+        fit = fit_hand(HandTemplate.load(name), landmarks, scale_hint=scale_px, elbow=elbow)
+        rigs.append(HandRig(portrait, fit if fit.error <= MAX_ERROR else None, side))
+    return rigs
