@@ -121,8 +121,8 @@ def _candidates(image: Image) -> list[_Candidate]:
     small = image if shrink == 1 else cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     found: list[_Candidate] = []
     tile = float(max(small.shape[:2]))
-    # Halve the tiles until faces could not be a quarter of the largest one found, nor large enough to be used.
-    while tile * _DETECTABLE > _SMALLEST_PX and (tile * _DETECTABLE * 2 > 0.25 * max([c.side_px for c in found], default=0)):
+    # Halve the tiles until faces could be neither a quarter of the largest found, nor large enough to be used.
+    while tile * _DETECTABLE > max(_SMALLEST_PX, 0.125 * max([c.side_px for c in found], default=0)):
         for x, y, cut in _tiles(small, int(tile)):
             found += _detect(cut, x, y)
         tile /= 2

@@ -129,7 +129,8 @@ def person(H: int, W: int, top: int, height: float, x: float, hands: tuple[Hand 
     landmarks[:, 1] = top + 0.3 * height + 0.5 * height
     landmarks[10, :2], landmarks[152, :2] = (x, top + 0.3 * height), (x, top + 1.3 * height)
     mask = np.zeros((H, W), np.float32)
-    cv2.ellipse(mask, (round(x), round(top + 0.65 * height)), (round(0.4 * height), round(0.65 * height)), 0, 0, 360, 1.0, -1)
+    middle, axes = (round(x), round(top + 0.65 * height)), (round(0.4 * height), round(0.65 * height))
+    cv2.ellipse(mask, middle, axes, 0, 0, 360, 1.0, -1)
     mask[round(top + 1.6 * height):, max(round(x - 1.2 * height), 0):round(x + 1.2 * height)] = 1
     box = np.array([x - 0.38 * height, top + 0.3 * height, x + 0.38 * height, top + 1.3 * height], np.float32)
     return Person(Face(box, 1.0, landmarks), None, hands, mask)
