@@ -28,9 +28,9 @@ REAL_HELD_OUT = 6
 REAL_VOICES = ("en-us", "en-us+f3", "en-us+f5", "en-us+Annie", "en-us+m3")
 
 
-def make_shard(path: Path, client: Espeak, seed: int, held_out: bool) -> None:
-    """One shard of `SHARD_S` seconds; the seeds of its utterances follow from its own."""
-    count = round(SHARD_S / UTTERANCE_S)
+def make_shard(path: Path, client: Espeak, seed: int, held_out: bool, seconds: float) -> None:
+    """One shard; the seeds of its utterances follow from its own."""
+    count = max(1, round(seconds / UTTERANCE_S))
     items = [make_utterance(client, seed * 10_000 + index, UTTERANCE_S, held_out=held_out) for index in range(count)]
     write_shard(path, items)
 
@@ -71,7 +71,7 @@ def main() -> int:
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
         for path, seed, held_out in tqdm(todo, unit="shard"):
-            make_shard(path, client, seed, held_out)
+            make_shard(path, client, seed, held_out, min(SHARD_S, arguments.hours * 3600))
         if arguments.real is not None:
             make_real(arguments.real, arguments.output, client)
     return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -101,8 +103,10 @@ class Espeak:
     """Client of the worker process; use it as a context manager. Not thread-safe: one client per thread."""
 
     def __init__(self) -> None:
+        root = str(Path(__file__).resolve().parents[2])  # the worker finds this package from any folder
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "motion.training.espeak"],
+            [sys.executable, "-m", "motion.training.espeak"], env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from motion.audio.encoder import DEBUG_CONFIG, AudioEncoder, EncoderConfig, count_gflop, log_energy, rotary_table, rotate
+from motion.audio.encoder import (
+    DEBUG_CONFIG, AudioEncoder, EncoderConfig, count_gflop, log_energy, rotary_table, rotate,
+)
 
 
 @pytest.fixture

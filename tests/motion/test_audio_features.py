@@ -1,4 +1,4 @@
-"""`motion.audio.features`: exact frame counts, the same bits for any chunking, restore, bounded memory and look-ahead."""
+"""`motion.audio.features`: frame counts, the same bits for any chunking, restore, bounded memory and look-ahead."""
 
 from __future__ import annotations
 

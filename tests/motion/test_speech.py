@@ -10,7 +10,8 @@ import pytest
 from motion.training.espeak import SpeakRequest
 from motion.training.phonemes import PHONEME_CLASSES, SILENCE
 from motion.training.speech import (
-    HELD_OUT_VARIANTS, Espeak, Phone, Speech, join, phoneme_labels, random_speech, random_voice, segments, silence, trim,
+    HELD_OUT_VARIANTS, Espeak, Phone, Speech, join, phoneme_labels, random_speech, random_voice, segments, silence,
+    trim,
 )
 from motion.training.text import LANGUAGES, random_sentence
 
@@ -95,7 +96,8 @@ def test_join_and_trim_move_the_times() -> None:
 
 
 def test_labels_of_a_diphthong_by_hand() -> None:
-    speech = Speech(np.zeros(3200, np.float32), [Phone(0.0, 0.05, ""), Phone(0.05, 0.15, "ˈaɪ", 2), Phone(0.15, 0.2, "")])
+    phones = [Phone(0.0, 0.05, ""), Phone(0.05, 0.15, "ˈaɪ", 2), Phone(0.15, 0.2, "")]
+    speech = Speech(np.zeros(3200, np.float32), phones)
     # 60 % of the diphthong is its first vowel: a until 0.11 s, ɪ until 0.15 s
     assert _labels(speech) == ["sil", "sil", "sil", "a", "a", "a", "ɪ", "ɪ", "sil", "sil"]
 

@@ -91,7 +91,8 @@ def test_lag_and_asymmetry() -> None:
     speech = _say(("a", 0.3))
     late = _curve(speech, "jawOpen", MouthStyle(lag_s=1 / 30))
     assert np.allclose(late[1:], _curve(speech, "jawOpen")[:-1], atol=2e-3)
-    left, right = (_curve(speech, f"mouthLowerDown{side}", MouthStyle(asymmetry=0.2)).max() for side in ("Left", "Right"))
+    uneven = MouthStyle(asymmetry=0.2)
+    left, right = (_curve(speech, f"mouthLowerDown{side}", uneven).max() for side in ("Left", "Right"))
     assert left / right == pytest.approx(1.2 / 0.8, rel=0.01)
 
 

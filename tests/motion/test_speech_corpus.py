@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,17 @@ def test_utterances_depend_on_their_seed_alone() -> None:
     assert one.speech.text == again.speech.text and one.style == again.style
     assert np.abs(one.expression - again.expression).max() < 0.1  # espeak-ng wavers by a millisecond
     assert one.speech.text != other.speech.text
+
+
+def test_the_tool_makes_what_is_missing(tmp_path: Path, repository: Path) -> None:
+    command = [sys.executable, str(repository / "tools" / "make_speech_corpus.py"), "--hours", "0.003", "--output",
+               str(tmp_path), "--seed", "4"]
+    subprocess.run(command, check=True, capture_output=True, cwd=repository, env={"PYTHONPATH": str(repository)})
+    made = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(made) == {"train_00000.safetensors", "held_out_00000.safetensors"}
+    assert len(next(read_corpus(tmp_path)).speech.samples) == 160000
+    subprocess.run(command, check=True, capture_output=True, cwd=repository, env={"PYTHONPATH": str(repository)})
+    assert made == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
 
 def test_a_foreign_file_is_no_shard(tmp_path: Path) -> None:
