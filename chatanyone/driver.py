@@ -8,11 +8,11 @@ import cv2
 import torch
 from torch import Tensor
 
-from chatanyone.hand_rig import HandRig, hand_rigs
+from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
-from motion.types import ARKIT_INDEX, ARKIT_NAMES, BodyMotion, FaceMotion
+from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, BodyMotion, FaceMotion
 from render.types import Part, RenderDrive, RenderSource, Surface
 
 # MediaPipe's face outline, every second point: the smooth field meets the mesh there.
@@ -25,6 +25,8 @@ SCALP_POINTS = 16
 # weights of the picture's own expression stay and motion adds to them.
 ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDownLeft", "mouthLowerDownRight",
             "mouthUpperUpLeft", "mouthUpperUpRight")
+FOREARM = 0.6  # shoulder widths
+HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 GRID = 16  # px: face windows are multiples of it
 
 
@@ -40,6 +42,7 @@ class Driver:
         self.rest = self.fit.expression.clone()
         self.rest[[ARKIT_INDEX[name] for name in ABSOLUTE]] = 0
         self.rest_vertices = self.fit.vertices(template)
+        self._reach = self._forearms()
         self.hands = hand_rigs(portrait, self.fit.camera.scale)
         self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.hands)
         self.source = self._source()
@@ -47,6 +50,7 @@ class Driver:
     def __call__(self, face: FaceMotion, body: BodyMotion) -> RenderDrive:
         """Args: face ``[B, 52/3/3]``, body ``[B, 14, 3]`` and hands ``[B, 2, 51]``."""
         size = self.portrait.shoulder_width_px
+        body = self._arms(body)
         delta = body.delta[..., :2] * size  # Eq. 1 with s, t of the picture and R = 1
         body_points = self.portrait.body[:, :2] + delta
         neck = delta[:, 0]
@@ -55,12 +59,32 @@ class Driver:
         lift = torch.cat([neck, torch.zeros(len(neck), 1)], dim=-1)[:, None]
         head = head + lift
         driven = [rig.drive(body.hands) for rig in self.hands]
-        for rig in self.hands:  # the hand itself says where its wrist is
-            shift = size * body.hands[:, rig.side, -3:-1]
-            body_points[:, rig.wrist_keypoint] = self.portrait.body[rig.wrist_keypoint, :2] + shift
         control = self._control.drive(face, head, body_points, neck, [points for _, points in driven])
         meshes = [mesh for found, _ in driven for mesh in found]
         return RenderDrive(head, control, meshes, self._keypoints(head), body_points)
+
+    def _arms(self, body: BodyMotion) -> BodyMotion:
+        """Fit the arms' motion to the arms of the picture (our choice).
+
+        A forearm that points at the viewer has no length in the picture, so the elbow must come along or the sleeve would
+        fold; an arm whose hand is not seen hangs, and hardly moves.
+        """
+        delta, hands = body.delta.clone(), body.hands.clone()
+        for side, name in enumerate(SIDES):
+            reach = self._reach[side]
+            wrist, elbow = (BODY_KEYPOINTS.index(f"{joint}{name.capitalize()}") for joint in ("wrist", "elbow"))
+            gain = 0.5 + 0.5 * reach if self.portrait.hand_seen[side] else HANGING
+            hands[:, side, -3:] *= gain
+            delta[:, wrist] = hands[:, side, -3:] if self.portrait.hand_seen[side] else gain * delta[:, wrist]
+            delta[:, elbow] = torch.lerp(delta[:, wrist], gain * delta[:, elbow], reach)
+        return BodyMotion(delta, hands)
+
+    def _forearms(self) -> list[float]:
+        """For each arm, how much of a forearm's length the picture shows: 0 foreshortened … 1 in the picture's plane."""
+        canonical = self.portrait.body_canonical()[:, :2]
+        lengths = [float((canonical[BODY_KEYPOINTS.index(f"wrist{name.capitalize()}")]
+                          - canonical[BODY_KEYPOINTS.index(f"elbow{name.capitalize()}")]).norm()) for name in SIDES]
+        return [min(length / FOREARM, 1.0) for length in lengths]
 
     def posed(self, face: FaceMotion) -> Tensor:
         """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""

@@ -38,11 +38,6 @@ class HandRig:
             self._nearest = torch.cdist(self.control, rest[:, :2]).argmin(dim=1)
             self.control = rest[self._nearest, :2]
 
-    @property
-    def wrist_keypoint(self) -> int:
-        """Number of this hand's wrist among the body keypoints."""
-        return BODY_KEYPOINTS.index(f"wrist{SIDES[self.side].capitalize()}")
-
     def drive(self, hands: Tensor) -> tuple[list[Tensor], Tensor]:
         """``[B, 2, 51]`` to the mesh ``[B, V, 3]`` (or nothing) and control points ``[B, 11, 2]``, px."""
         if self.fit is None:
