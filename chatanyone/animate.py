@@ -62,13 +62,17 @@ class Timings:
         return f"{parts} for {self.video_s:.1f} s of film (real-time factor {self.real_time_factor:.2f})"
 
 
-def animate(request: Request, config: Config) -> Timings:
+def animate(request: Request, config: Config, started_s: float | None = None) -> Timings:
     """Makes the film. Everything that can be refused is refused before the nets are loaded.
+
+    Args:
+        request, config: what and how.
+        started_s: `time.perf_counter()` when the program started, to count its imports as set-up.
 
     Raises:
         ChatAnyoneError: an input cannot be used; nothing is written then.
     """
-    timings = Timings()
+    timings = Timings({"set-up": 0.0 if started_s is None else time.perf_counter() - started_s})
     with timings.part("set-up"):
         output = check_output(request.output, request.force)
         if request.motion_out is not None:

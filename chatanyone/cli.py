@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -144,12 +145,13 @@ def _config(options: argparse.Namespace) -> Any:
 
 
 def _animate(options: argparse.Namespace) -> None:
+    started_s = time.perf_counter()
     from chatanyone.animate import Request, animate
 
     request = Request(
         image=options.image, audio=options.audio, output=options.output, style_video=options.style_video,
         motion_out=options.motion_out, face=options.face, force=options.force)
-    animate(request, _config(options))
+    animate(request, _config(options), started_s)
 
 
 def _track(options: argparse.Namespace) -> None:
