@@ -59,14 +59,14 @@ def make_real(folder: Path, output: Path, client: Espeak) -> None:
     write_shard(output / "real_held_out_00000.safetensors", items[-REAL_HELD_OUT:])
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Make every shard that is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, required=True, help="hours of training speech")
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", type=Path, help="folder of recordings with metadata.csv to align and add")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
