@@ -2,7 +2,7 @@
 
 The paper (ChatAnyone, section "Hierarchical audio2motion") gives: 6 DiT layers, cross-attention to audio features,
 cross-attention to previous motion, AdaLN for expression and pose range, a reference clip's expressions concatenated
-along time. Width, window, the prediction of x_0 and everything about the eyes are our choice.
+along time. Width, window, the prediction of x_0 and the controls are our choice.
 
 Inside, motion is normalised: (value − mean) / deviation, buffers that travel with the weights.
 """
@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from motion.impulses import FACE_CONTROLS
 from motion.layers.attention import KeyValue, RelativeBias
 from motion.layers.embed import OptionalEmbedding, TimestepEmbedding
 from motion.layers.transformer import DiTBlock
 from motion.style import TYPICAL_EXPRESSION, TYPICAL_POSE
 from motion.types import EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
-
-EYE_CONTROLS = 3  # lid closure 0…1, gaze to the image's right, gaze up (each −1…1)
 
 
 @dataclass
@@ -34,7 +33,7 @@ class FaceContext:
     reference: list[KeyValue] | None
     self_bias: Tensor
     style: Tensor
-    eyes: Tensor
+    controls: Tensor
 
 
 class FaceDenoiser(nn.Module):
@@ -70,8 +69,8 @@ class FaceDenoiser(nn.Module):
         self.audio_in = nn.Linear(audio_dim, width)
         self.previous_in = nn.Linear(FACE_DIM, width)
         self.reference_in = nn.Linear(EXPRESSION_DIM, width)
-        self.eyes_in = nn.Linear(EYE_CONTROLS, width)
-        self.null_audio, self.null_previous, self.null_eyes, self.segment, self.reference_condition = (
+        self.controls_in = nn.Linear(FACE_CONTROLS, width)
+        self.null_audio, self.null_previous, self.null_controls, self.segment, self.reference_condition = (
             nn.Parameter(torch.randn(width) * 0.02) for _ in range(5))
         self.timestep = TimestepEmbedding(width)
         self.expression_style = OptionalEmbedding(len(TYPICAL_EXPRESSION), width, TYPICAL_EXPRESSION)
@@ -94,7 +93,7 @@ class FaceDenoiser(nn.Module):
         return FaceMotion(face.expression.clamp(0, 1), face.rotation, face.translation)
 
     def encode(
-        self, audio: Tensor, previous: Tensor, *, frames: int, audio_first: int, eyes: Tensor | None = None,
+        self, audio: Tensor, previous: Tensor, *, frames: int, audio_first: int, controls: Tensor | None = None,
         style: StyleRange | None = None, reference: Tensor | list[KeyValue] | None = None,
         keep: dict[str, Tensor] | None = None,
     ) -> FaceContext:
@@ -105,7 +104,7 @@ class FaceDenoiser(nn.Module):
             previous: normalised motion `[B, P, 58]` of the frames −P … −1.
             frames: T of the window.
             audio_first: frame of the first feature; 0 is the window's first frame.
-            eyes: controls `[B, T, 3]` (`motion.impulses`); None leaves the eyes to the net.
+            controls: `[B, T, 13]` of `motion.impulses.face_controls`; None leaves everything to the net.
             style: ranges, each `[B, 4]` and `[B, 6]`, or None.
             reference: expressions `[B, R, 52]` of a reference clip, or what `encode_reference` made of them.
             keep: for training, per condition name a mask `[B]`; False replaces that row's condition by its null.
@@ -114,8 +113,8 @@ class FaceDenoiser(nn.Module):
         audio_tokens = self.audio_in((audio - self.audio_mean) / self.audio_std)
         audio_tokens = _dropped(audio_tokens, keep.get("audio"), self.null_audio)
         previous_tokens = _dropped(self.previous_in(previous), keep.get("previous"), self.null_previous)
-        eye_tokens = self.null_eyes.repeat(B, 1, 1) if eyes is None else _dropped(
-            self.eyes_in(eyes), keep.get("eyes"), self.null_eyes)
+        control_tokens = self.null_controls.repeat(B, 1, 1) if controls is None else _dropped(
+            self.controls_in(controls), keep.get("controls"), self.null_controls)
         style = style or StyleRange()
         style_token = self.expression_style(style.expression, keep.get("expression"), B) + self.pose_style(
             style.pose, keep.get("pose"), B)
@@ -126,7 +125,7 @@ class FaceDenoiser(nn.Module):
             self.audio_bias(now, torch.arange(audio.shape[1], device=audio.device) + audio_first),
             [block.previous_attention.project(previous_tokens) for block in self._blocks()],
             self.previous_bias(now, torch.arange(-previous.shape[1], 0, device=audio.device)),
-            reference, self._self_bias(now, reference), style_token, eye_tokens,
+            reference, self._self_bias(now, reference), style_token, control_tokens,
         )
 
     def encode_reference(self, expression: Tensor) -> list[KeyValue]:
@@ -146,7 +145,7 @@ class FaceDenoiser(nn.Module):
 
     def denoise(self, noisy: Tensor, timestep: Tensor, context: FaceContext) -> Tensor:
         """x_0 `[B, T, 58]` from x_t `[B, T, 58]`, both normalised, and the timesteps `[B]`."""
-        x = self.motion_in(noisy) + context.eyes
+        x = self.motion_in(noisy) + context.controls
         condition = self._modulation(self.timestep(timestep) + context.style)
         for index, block in enumerate(self._blocks()):
             x = block(
@@ -158,12 +157,12 @@ class FaceDenoiser(nn.Module):
 
     def forward(
         self, noisy: Tensor, timestep: Tensor, audio: Tensor, previous: Tensor, *, audio_first: int,
-        eyes: Tensor | None = None, style: StyleRange | None = None, reference: Tensor | None = None,
+        controls: Tensor | None = None, style: StyleRange | None = None, reference: Tensor | None = None,
         keep: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """`encode` and `denoise` in one; see there for the arguments."""
-        context = self.encode(audio, previous, frames=noisy.shape[1], audio_first=audio_first, eyes=eyes, style=style,
-                              reference=reference, keep=keep)
+        context = self.encode(audio, previous, frames=noisy.shape[1], audio_first=audio_first, controls=controls,
+                              style=style, reference=reference, keep=keep)
         return self.denoise(noisy, timestep, context)
 
     def _self_bias(self, now: Tensor, reference: list[KeyValue] | None) -> Tensor:

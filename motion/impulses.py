@@ -1,10 +1,11 @@
-"""Events with a clock of their own: blinks, glances, breath, and which stresses a speaker's hands underline.
+"""What a person does of their own accord: blinks, glances, sway, breath, and which stresses they underline.
 
-A few-step sampler averages rare events away and a regression averages free choices away, so both come from here and
-the nets shape the motion from them (blink input: SadTalker; gaze input: VASA-1). Everything is a function of the seed
-and of the frame number alone: time is cut into slots with random numbers of their own, so frame i is the same whatever
-was asked before, with nothing to store and nothing to flush. Rates are our choice, within what is known of people (10
-to 20 blinks a minute, lids shut in about 0.1 s and open in about 0.2 s, a saccade every one to three seconds, 12 to 18
+A few-step sampler that feeds on its own output averages rare events away and lets slow motion drift (measured: a
+pitch of 7° after a minute), and a regression averages free choices away. So all of that comes from here and the nets
+shape the motion from it (blink input: SadTalker; gaze input: VASA-1). Everything is a function of the seed and of the
+frame number alone: time is cut into slots with random numbers of their own, so frame i is the same whatever was asked
+before, with nothing to store and nothing to flush. Rates are our choice, within what is known of people (10 to 20
+blinks a minute, lids shut in about 0.1 s and open in about 0.2 s, a saccade every one to three seconds, 12 to 18
 breaths a minute). Frames are at 30 fps.
 """
 
@@ -25,18 +26,33 @@ CALM_START = 20  # frames without blinks and glances: a stream starts as the pic
 GESTURE_NOISE = 6  # free numbers
 GESTURE_CODES = GESTURE_NOISE + 2  # and sine and cosine of the breath
 GESTURE_SLOT = 30  # frames between independent values of a free number
+SWAY = 10  # free numbers of face and head: six of the pose, brows, frown, warmth, emphasis
+SWAY_SLOTS = ((77, 0.95), (32, 0.5))  # frames between knots and weight: power mostly below 0.3 Hz
+FACE_CONTROLS = 3 + SWAY
 FPS = 30
 
-_BLINK_STREAM, _GAZE_STREAM, _FIXATION_STREAM, _CODE_STREAM, _BREATH_STREAM = range(1, 6)
+_BLINK_STREAM, _GAZE_STREAM, _FIXATION_STREAM, _CODE_STREAM, _BREATH_STREAM, _SWAY_STREAM = range(1, 7)
 
 
-def eye_controls(seed: int, first: int, count: int, *, liveliness: float = 1.0) -> Tensor:
-    """Controls `[count, 3]` of frames `first…`: lid closure 0…1, gaze towards the image's right and up (−1…1)."""
+def face_controls(seed: int, first: int, count: int, *, gaze: float = 1.0) -> Tensor:
+    """Controls `[count, 13]` of frames `first…`: those of `eye_controls`, then those of `sway`."""
+    return torch.cat([eye_controls(seed, first, count, gaze=gaze), sway(seed, first, count)], dim=1)
+
+
+def eye_controls(seed: int, first: int, count: int, *, gaze: float = 1.0) -> Tensor:
+    """`[count, 3]`: lid closure 0…1, gaze towards the image's right and up (−1…1, times `gaze`)."""
     rows = []
     for frame in range(first, first + count):
         x, y = _gaze(seed, frame)
-        rows.append((_closure(seed, frame), x * liveliness, y * liveliness))
+        rows.append((_closure(seed, frame), x * gaze, y * gaze))
     return torch.tensor(rows, dtype=torch.float32).reshape(count, 3)
+
+
+def sway(seed: int, first: int, count: int) -> Tensor:
+    """`[count, 10]` smooth random numbers, about standard normal: pitch, yaw, roll, x, y, z, brows, frown, warmth,
+    emphasis."""
+    rows = [_sway(seed, frame) for frame in range(first, first + count)]
+    return torch.tensor(rows, dtype=torch.float32).reshape(count, SWAY)
 
 
 def gesture_code(seed: int, first: int, count: int) -> Tensor:
@@ -56,6 +72,18 @@ def _noise(seed: int, frame: int) -> tuple[float, ...]:
     blend = _smooth(offset / GESTURE_SLOT)
     here, there = (_normal(seed, s, _CODE_STREAM, GESTURE_NOISE) for s in (slot, slot + 1))
     return tuple(a + (b - a) * blend for a, b in zip(here, there))
+
+
+def _sway(seed: int, frame: int) -> list[float]:
+    """Two octaves of the same noise; each number has its knots elsewhere, or all would turn at once."""
+    values = [0.0] * SWAY
+    for octave, (length, weight) in enumerate(SWAY_SLOTS):
+        for index in range(SWAY):
+            slot, offset = divmod(frame + index * 11, length)
+            blend = _smooth(offset / length)
+            here, there = (_normal(seed, s, _SWAY_STREAM + octave, SWAY)[index] for s in (slot, slot + 1))
+            values[index] += weight * (here + (there - here) * blend)
+    return values
 
 
 def _breath(seed: int, frame: int) -> tuple[float, float]:

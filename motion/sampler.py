@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motion.diffusion.ddim import DDIM, frame_noise
 from motion.diffusion.guidance import guide
-from motion.impulses import eye_controls
+from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
 from motion.style import scale_face
@@ -149,7 +149,7 @@ class FaceSampler:
                  None if state.style_pose is None else state.style_pose[None])
         arguments = dict(
             frames=size, audio_first=-self.audio_past, style=StyleRange(*batch),
-            eyes=eye_controls(state.seed, state.next_frame, size).to(audio)[None],
+            controls=face_controls(state.seed, state.next_frame, size).to(audio)[None],
             reference=list(zip(state.reference_keys, state.reference_values)) or None,
         )
         previous = state.previous[None]

@@ -41,7 +41,7 @@ class ConditionDropout:
 
     audio: float = 0.05
     previous: float = 0.05
-    eyes: float = 0.1
+    controls: float = 0.05
     expression: float = 0.2
     pose: float = 0.2
 
@@ -102,7 +102,7 @@ class FaceTask:
                 "face": self.store.cut("face", clip, frame, -before, before + self.window),
                 "audio": self.store.cut("features", clip, frame, -self.audio_past - self.hop,
                                         self.audio_past + self.hop + self.window),
-                "eyes": self.store.cut("eyes", clip, frame, -self.hop, self.hop + self.window),
+                "controls": self.store.cut("controls", clip, frame, -self.hop, self.hop + self.window),
                 "style_expression": self.store.style_expression[clip], "style_pose": self.store.style_pose[clip],
             }
             if with_reference:
@@ -125,10 +125,10 @@ class FaceTask:
         noisy = self._noised(target, timestep)
         predicted = model(
             noisy, timestep, batch["audio"][:, hop:], previous, audio_first=-self.audio_past,
-            eyes=batch["eyes"][:, hop:], style=StyleRange(batch["style_expression"], batch["style_pose"]),
+            controls=batch["controls"][:, hop:], style=StyleRange(batch["style_expression"], batch["style_pose"]),
             reference=batch.get("reference"), keep=self._kept(B, target.device),
         )
-        return self._terms(model, predicted, target, previous[:, -1:])
+        return self._terms(model, predicted, target, previous[:, -1:] - motion[:, hop + P - 1:hop + P])
 
     @torch.no_grad()
     def _own_past(self, model: FaceDenoiser, batch: dict[str, Tensor], motion: Tensor, previous: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class FaceTask:
         noisy = self._noised(motion[:rows, P:P + window], timestep)
         own = model(
             noisy, timestep, batch["audio"][:rows, :-hop], motion[:rows, :P], audio_first=-self.audio_past,
-            eyes=batch["eyes"][:rows, :window],
+            controls=batch["controls"][:rows, :window],
             style=StyleRange(batch["style_expression"][:rows], batch["style_pose"][:rows]),
         )
         mixed = previous.clone()
@@ -157,16 +157,17 @@ class FaceTask:
         return {name: torch.rand(batch, device=device) >= chance for name, chance in vars(self.dropout).items()}
 
     def _terms(self, model: FaceDenoiser, predicted: Tensor, target: Tensor,
-               last: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """All loss terms, in normalised units but for the aperture, which is in tenths of jawOpen."""
+               offset: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """All loss terms, in normalised units but for the aperture, which is in tenths of jawOpen.
+
+        `offset` is how far the given previous frame was from the true one: the step from it to the window's first frame
+        counts as velocity too, so windows learn to join to what really came out.
+        """
         w, scale = self.weights, self.channel_weight.to(target.device)
         error = predicted - target
         x_0 = (scale * error.square()).mean()
-        speed = scale * torch.diff(error, dim=1).square()
-        velocity = speed[..., :EXPRESSION_DIM].mean()
-        # towards the previous frame as the sampler will see it: windows must join
-        joint = predicted[:, :1] - last - (target[:, :1] - last)
-        pose_velocity = speed[..., EXPRESSION_DIM:].mean() + 0.25 * joint[..., EXPRESSION_DIM:].square().mean()
+        speed = scale * torch.diff(torch.cat([offset, error], dim=1), dim=1).square()
+        velocity, pose_velocity = speed[..., :EXPRESSION_DIM].mean(), speed[..., EXPRESSION_DIM:].mean()
         vector = (self.aperture.to(target.device) * model.motion_std) / 0.1
         gap = ((error * vector).sum(-1)).square()
         true_gap = ((target * model.motion_std + model.motion_mean) * self.aperture.to(target.device)).sum(-1)

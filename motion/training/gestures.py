@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from motion.impulses import FPS, gesture_code
-from motion.training.performance import EASE_IN_S, Accent, Prosody, kernel_sum, smooth
+from motion.training.performance import EASE_IN_S, Accent, Prosody, at, kernel_sum, smooth
 from motion.types import BODY_DIM, BODY_KEYPOINTS, HAND_DIM, HAND_JOINTS, BodyMotion, FaceMotion
 
 SHOULDER_WIDTH_M = 0.38  # biacromial width of an average adult
@@ -76,7 +76,7 @@ def _torso(said: Prosody, face: FaceMotion, code: np.ndarray) -> np.ndarray:
 
 def _shrug(said: Prosody, code: np.ndarray) -> np.ndarray:
     """Both shoulders up, shoulder widths, on the strongest accents."""
-    strong = [Accent(a.time_s, a.strength * _at(said, code[:, 0], a.time_s)) for a in said.accents if a.strength > 0.8]
+    strong = [Accent(a.time_s, a.strength * at(said, code[:, 0], a.time_s)) for a in said.accents if a.strength > 0.8]
     return 0.008 * kernel_sum(said.time, [a for a in strong if a.strength > 0], rise_s=0.22, fall_s=0.5)
 
 
@@ -84,7 +84,7 @@ def _beats(said: Prosody, code: np.ndarray) -> list[Accent]:
     """Accents that get a beat: the code says which, and the hands need time between two."""
     beats: list[Accent] = []
     for accent in said.accents:
-        wish = accent.strength * np.clip(0.65 + 0.6 * _at(said, code[:, 0], accent.time_s), 0, 1.6)
+        wish = accent.strength * np.clip(0.65 + 0.6 * at(said, code[:, 0], accent.time_s), 0, 1.6)
         if wish > 0.35 and (not beats or accent.time_s - beats[-1].time_s > BEAT_GAP_S):
             beats.append(Accent(accent.time_s, float(wish)))
     return beats
@@ -136,11 +136,6 @@ def _move_arm(delta: np.ndarray, wrist: np.ndarray, side: str) -> None:
     for name, share in (("wrist", (1.0, 1.0, 1.0)), ("elbow", (0.30, 0.28, 0.15)), ("upperArm", (0.10, 0.08, 0.04)),
                         ("shoulder", (0.03, 0.04, 0.0))):
         delta[:, BODY_KEYPOINTS.index(f"{name}{side}")] += wrist * share
-
-
-def _at(said: Prosody, curve: np.ndarray, time_s: float) -> float:
-    """A curve's value at a time."""
-    return float(np.interp(time_s, said.time, curve)) if len(curve) else 0.0
 
 
 assert FPS == 30  # kernels and codes are made for the training rate

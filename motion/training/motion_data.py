@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from motion.impulses import eye_controls, gesture_code
+from motion.impulses import face_controls, gesture_code
 from motion.style import stack_styles, style_range
 from motion.training.gestures import perform_body
 from motion.training.performance import perform_face, prosody, random_performance_style
@@ -31,25 +31,24 @@ LEAD = 72  # frames of rest in front of each clip: as far as any net looks back
 class Clip:
     """One utterance, a row a frame: `[T, …]`.
 
-    features: C of the audio encoder; face: 58; body: 144; eyes: 3 of `eye_controls`; code: 8 of `gesture_code`
+    features: C of the audio encoder; face: 58; body: 144; controls: 13 of `face_controls`; code: 8 of `gesture_code`
     """
 
     features: Tensor
     face: Tensor
     body: Tensor
-    eyes: Tensor
+    controls: Tensor
     code: Tensor
 
 
 def make_clip(speech: Speech, mouth: np.ndarray, features: Tensor, seed: int) -> Clip:
     """Performs an utterance whose mouth curves `[T, 52]` and features `[T, C]` are known."""
     frames = len(mouth)
-    rng = np.random.default_rng(seed)
-    said, style = prosody(speech, frames), random_performance_style(rng)
-    face = torch.from_numpy(perform_face(said, mouth.astype(np.float64), seed, style, rng))
+    said, style = prosody(speech, frames), random_performance_style(np.random.default_rng(seed))
+    face = torch.from_numpy(perform_face(said, mouth.astype(np.float64), seed, style))
     body = perform_body(said, FaceMotion.unpack(face), seed)
-    eyes = eye_controls(seed, 0, frames, liveliness=style.gaze)
-    return Clip(features[:frames], face, body.packed(), eyes, gesture_code(seed, 0, frames))
+    controls = face_controls(seed, 0, frames, gaze=style.gaze)
+    return Clip(features[:frames], face, body.packed(), controls, gesture_code(seed, 0, frames))
 
 
 def write_clips(path: Path, clips: list[Clip]) -> None:

@@ -1,7 +1,8 @@
 """What a speaker's face and head do beyond the mouth: the training data's performer.
 
-From speech and its phonemes: brows on accents, blinks and gaze (`motion.impulses`), cheeks that follow the smile, nods
-on stressed syllables, drift and sway of the head, small translations. `gestures.py` adds shoulders, arms and hands.
+From speech, its phonemes and the seeded controls of `motion.impulses`: brows on accents, blinks and gaze, cheeks that
+follow the smile, nods on stressed syllables, sway of the head, small translations. `gestures.py` adds shoulders, arms
+and hands. Nothing else is random, so the net is given all it needs to tell what comes.
 
 All curves are sums of smooth kernels and of band-limited noise, read at frame centres, so nothing jitters. Amplitudes
 and rates are our choice. For comparison, the real tracks in echomimic_v2's pose data (24 fps, five speakers) have head
@@ -17,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from motion.impulses import FPS, eye_controls
+from motion.impulses import FPS, face_controls
 from motion.training.speech import SAMPLE_RATE, Phone, Speech
 from motion.types import ARKIT_INDEX, FACE_DIM
 
@@ -107,46 +107,43 @@ def _is_last(phones: Sequence[Phone], index: int) -> bool:
     return True
 
 
-def perform_face(
-    said: Prosody, mouth: np.ndarray, seed: int, style: PerformanceStyle, rng: np.random.Generator,
-) -> np.ndarray:
+def perform_face(said: Prosody, mouth: np.ndarray, seed: int, style: PerformanceStyle) -> np.ndarray:
     """Face and head `[T, 58]` (packed `FaceMotion`) around the given mouth curves `[T, 52]`.
 
     Args:
         said: accents and activity.
         mouth: expression weights with the mouth filled in.
-        seed: of `eye_controls`, which the net is given as well.
+        seed: of `face_controls`, which the net is given as well.
         style: of the person.
-        rng: what the net is *not* given: it is the diffusion's freedom.
     """
     frames = len(said.time)
-    eyes = eye_controls(seed, 0, frames, liveliness=style.gaze).numpy().astype(np.float64)
-    pose = head_pose(said, eyes, style, rng)
+    controls = face_controls(seed, 0, frames, gaze=style.gaze).numpy().astype(np.float64)
+    eyes, sway = controls[:, :3], controls[:, 3:]
+    pose = head_pose(said, eyes, sway, style)
     face = np.zeros((frames, FACE_DIM))
     face[:, :mouth.shape[1]] = mouth
-    _add_brows(face, said, eyes[:, 0], style, rng)
-    _add_cheeks(face, said, style, rng)
+    _add_brows(face, said, eyes[:, 0], sway, style)
+    _add_cheeks(face, said, sway, style)
     _add_eyes(face, eyes, pose)
     face[:, :mouth.shape[1]] = np.clip(face[:, :mouth.shape[1]], 0, 1)
     face[:, mouth.shape[1]:] = pose
     return face.astype(np.float32)
 
 
-def head_pose(
-    said: Prosody, eyes: np.ndarray, style: PerformanceStyle, rng: np.random.Generator,
-) -> np.ndarray:
-    """Rotation (rad) and translation (m) `[T, 6]`: drift, nods, turns after the gaze."""
-    frames, active = len(said.time), 0.55 + 0.45 * said.activity
-    degrees = np.stack([_drift(frames, rng) * size for size in (1.5, 2.4, 1.4)], axis=1) * active[:, None]
-    nods = [Accent(a.time_s + 0.02, a.strength * rng.lognormal(-0.1, 0.35)) for a in said.accents]
+def head_pose(said: Prosody, eyes: np.ndarray, sway: np.ndarray, style: PerformanceStyle) -> np.ndarray:
+    """Rotation (rad) and translation (m) `[T, 6]`: sway, nods, turns after the gaze."""
+    active = 0.55 + 0.45 * said.activity
+    degrees = sway[:, :3] * (1.5, 2.4, 1.4) * active[:, None]
+    emphasis = np.exp(0.35 * sway[:, 9] - 0.1)
+    nods = [Accent(a.time_s + 0.02, a.strength * at(said, emphasis, a.time_s)) for a in said.accents]
     degrees[:, 0] += 1.5 * kernel_sum(said.time, nods, rise_s=0.16, fall_s=0.34) - 0.8 * said.activity
-    turns = [Accent(a.time_s, rng.normal(0, 1)) for a in said.accents if rng.random() < 0.3]
-    degrees[:, 1] += 0.9 * kernel_sum(said.time, turns, rise_s=0.3, fall_s=0.6)
-    degrees[:, 2] += 0.6 * kernel_sum(said.time, turns, rise_s=0.35, fall_s=0.7)
+    turns = [Accent(a.time_s, a.strength * at(said, sway[:, 8], a.time_s)) for a in said.accents]
+    degrees[:, 1] += 0.6 * kernel_sum(said.time, turns, rise_s=0.3, fall_s=0.6)
+    degrees[:, 2] += 0.4 * kernel_sum(said.time, turns, rise_s=0.35, fall_s=0.7)
     degrees[:, 1] += 5.0 * smooth(eyes[:, 1], 0.35)
     degrees[:, 0] -= 3.0 * smooth(eyes[:, 2], 0.35)
     degrees *= style.pose
-    metres = np.stack([_drift(frames, rng) * size for size in (0.0022, 0.0014, 0.0025)], axis=1) * style.pose
+    metres = sway[:, 3:6] * (0.0022, 0.0014, 0.0025) * style.pose
     metres[:, 0] += 0.0006 * degrees[:, 1]  # a turning head also shifts
     metres[:, 1] -= 0.0004 * degrees[:, 0]
     metres[:, 2] += 0.0005 * degrees[:, 0]
@@ -154,17 +151,15 @@ def head_pose(
     return np.concatenate([np.radians(degrees), metres], axis=1) * _smoothstep(ease)[:, None]
 
 
-def _add_brows(face: np.ndarray, said: Prosody, lids: Curve, style: PerformanceStyle,
-               rng: np.random.Generator) -> None:
+def _add_brows(face: np.ndarray, said: Prosody, lids: Curve, sway: np.ndarray, style: PerformanceStyle) -> None:
     """Raised on some accents, a slow mood, a little frown now and then; they dip with a blink."""
-    frames = len(said.time)
-    raised = [Accent(a.time_s, a.strength * rng.lognormal(-0.2, 0.4)) for a in said.accents
-              if rng.random() < 0.2 + 0.3 * min(a.strength, 1.5)]
-    beat = 0.22 * kernel_sum(said.time, raised, rise_s=0.2, fall_s=0.45)
-    mood = 0.05 + 0.07 * _drift(frames, rng)
+    wish = np.clip(0.5 + 0.8 * sway[:, 6], 0, 2)
+    raised = [Accent(a.time_s, a.strength * at(said, wish, a.time_s)) for a in said.accents]
+    beat = 0.20 * kernel_sum(said.time, raised, rise_s=0.2, fall_s=0.45)
+    mood = 0.05 + 0.06 * sway[:, 6]
     lift = np.clip(style.brows * (beat + mood * (0.5 + 0.5 * said.activity)), 0, 0.9) * (1 - 0.25 * lids)
-    frown = np.clip(style.brows * 0.12 * (_drift(frames, rng) - 0.6), 0, 0.4)
-    side = 1 + 0.12 * _drift(frames, rng)
+    frown = np.clip(style.brows * 0.12 * (sway[:, 7] - 0.6), 0, 0.4)
+    side = 1 + 0.12 * sway[:, 7]
     _put(face, 1.0 * lift, "browInnerUp")
     _put(face, 0.8 * lift * side, "browOuterUpLeft")
     _put(face, 0.8 * lift * (2 - side), "browOuterUpRight")
@@ -172,10 +167,9 @@ def _add_brows(face: np.ndarray, said: Prosody, lids: Curve, style: PerformanceS
     _put(face, 0.25 * lift, "eyeWideLeft", "eyeWideRight")
 
 
-def _add_cheeks(face: np.ndarray, said: Prosody, style: PerformanceStyle, rng: np.random.Generator) -> None:
+def _add_cheeks(face: np.ndarray, said: Prosody, sway: np.ndarray, style: PerformanceStyle) -> None:
     """Warmth that comes and goes, cheeks that follow the smile, a nose that follows strong accents."""
-    frames = len(said.time)
-    warmth = style.smile * np.clip(0.08 + 0.12 * _drift(frames, rng), 0, 0.4)
+    warmth = style.smile * np.clip(0.08 + 0.12 * sway[:, 8], 0, 0.4)
     for side in ("Left", "Right"):
         _put(face, warmth, f"mouthSmile{side}")
         smile = face[:, ARKIT_INDEX[f"mouthSmile{side}"]]
@@ -220,11 +214,9 @@ def _smoothstep(x: Curve) -> Curve:
     return 0.5 - 0.5 * np.cos(np.pi * x)
 
 
-def _drift(frames: int, rng: np.random.Generator) -> Curve:
-    """Wandering with deviation 1: power mostly below 0.3 Hz, nothing above 1 Hz."""
-    slow, fast = (smooth(rng.normal(size=frames + 240), width)[120:120 + frames] * np.sqrt(width * FPS * 3.545)
-                  for width in (0.9, 0.35))
-    return 0.9 * slow + 0.43 * fast
+def at(said: Prosody, curve: Curve, time_s: float) -> float:
+    """A curve's value at a time."""
+    return float(np.interp(time_s, said.time, curve)) if len(curve) else 0.0
 
 
 def smooth(curve: Curve, width_s: float) -> Curve:
@@ -244,8 +236,3 @@ def follow(curve: Curve, *, attack_s: float, release_s: float) -> Curve:
         second += rate * (first - second)
         result[i] = second
     return result
-
-
-def tensor(array: np.ndarray) -> torch.Tensor:
-    """float32 tensor of an array."""
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from motion.face import FaceDenoiser
+from motion.impulses import FACE_CONTROLS
 from motion.types import StyleRange
 
 B, T, P, A, C, R = 2, 5, 6, 9, 7, 4
@@ -31,9 +32,9 @@ def style() -> StyleRange:
 
 def test_every_parameter_gets_a_gradient() -> None:
     net = tiny()
-    keep = {name: torch.tensor([True, False]) for name in ("audio", "previous", "eyes", "expression", "pose")}
-    out = net(*inputs(), audio_first=-4, eyes=torch.randn(B, T, 3), style=style(), reference=torch.rand(B, R, 52),
-              keep=keep)
+    keep = {name: torch.tensor([True, False]) for name in ("audio", "previous", "controls", "expression", "pose")}
+    out = net(*inputs(), audio_first=-4, controls=torch.randn(B, T, FACE_CONTROLS), style=style(),
+              reference=torch.rand(B, R, 52), keep=keep)
     assert out.shape == (B, T, 58) and out.isfinite().all()
     out.square().sum().backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]

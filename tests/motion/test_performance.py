@@ -32,7 +32,7 @@ def performed(
     said: Prosody, seed: int = 0, style: PerformanceStyle = PerformanceStyle(),
 ) -> tuple[np.ndarray, BodyMotion]:
     mouth = np.zeros((len(said.time), 52))
-    face = perform_face(said, mouth, seed, style, np.random.default_rng(seed))
+    face = perform_face(said, mouth, seed, style)
     return face, perform_body(said, FaceMotion.unpack(torch.from_numpy(face)), seed)
 
 
