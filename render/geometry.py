@@ -28,7 +28,8 @@ class Proposal:
 
     frame ``[B, 3, H, W]``; alpha ``[B, 1, H, W]`` of the person; flow ``[B, 2, H, W]`` px;
     face ``[B, 8, S, S]`` control image of the face window: RGB of the inner mouth, its mask, part one-hot of eye, teeth and
-    tongue, mesh coverage; hands ``[B, 4, H, W]`` textured hand rendering and its mask (the paper's hand control image)
+    tongue, how far the mesh's flow replaced the smooth field; hands ``[B, 4, H, W]`` textured hand rendering and its mask
+    (the paper's hand control image)
     """
 
     frame: Tensor
@@ -48,9 +49,18 @@ def prepare(source: RenderSource) -> None:
 
 def propose(source: RenderSource, drive: RenderDrive) -> Proposal:
     """Flow, picture and control images of a batch of frames."""
+    return draw(source, drive, coarse_flow(source, drive))
+
+
+def coarse_flow(source: RenderSource, drive: RenderDrive) -> Tensor:
+    """The smooth field of a batch of frames: ``[B, 2, H/8, W/8]`` px."""
     if "field" not in source.cache:
         prepare(source)
-    coarse = smooth_field(source.cache["field"], drive.control - source.control, source.size)
+    return smooth_field(source.cache["field"], drive.control - source.control, source.size)
+
+
+def draw(source: RenderSource, drive: RenderDrive, coarse: Tensor) -> Proposal:
+    """Picture and control images from the smooth field of `coarse_flow`, which a network may have corrected."""
     flow = enlarge(coarse)
     hands = torch.zeros(len(drive), 1, *source.size, device=flow.device)
     for surface, vertices in zip(source.hands, drive.hands):
@@ -88,7 +98,7 @@ def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
     control = frame.new_zeros(len(drive), 8, side, side)
     _draw_mouth(layer[:, :3, mouth[0], mouth[1]], control, mouth, source, drive, part, fragments.depth, attributes, inside)
     control[:, 4] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] == Part.EYE
-    control[:, 7] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] >= 0
+    control[:, 7] = weight[:, 0, ::SUPERSAMPLE, ::SUPERSAMPLE]
     layer = _halve(layer)
     frame[:, :, rows, columns] = layer[:, :3]
     alpha[:, :, rows, columns] = layer[:, 3:]

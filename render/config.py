@@ -1,0 +1,30 @@
+"""Sizes of the rendering nets, in one place: what a weights file of kind ``render`` carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Channels and bounds. Our choice throughout: the paper gives no sizes; these keep a frame below 10 GFLOP.
+
+    features: channels of the appearance features at 1/4 and (twice that) at 1/8
+    motion: of the warping-field net at 1/8
+    generator: of the generator at 1/4, half of it at 1/2 and twice at 1/8
+    face: of the face-refine net at 1/4 of the window, half of it at 1/2 and twice at 1/8
+    flow_bound: px the nets may move the geometric flow
+    offset_bound: how far implicit keypoints may leave the explicit ones, in sides of the face window (Eq. 2's Δ) and in
+        heights of the picture / 8 (Eq. 1's x_c)
+    residual_bound: how far the nets may change a colour
+    backbone: timm name of the finder of implicit body keypoints
+    """
+
+    features: int = 32
+    motion: int = 48
+    generator: int = 32
+    face: int = 32
+    flow_bound: float = 8.0
+    offset_bound: float = 0.04
+    residual_bound: float = 0.5
+    backbone: str = "lcnet_050"

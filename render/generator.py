@@ -1,0 +1,80 @@
+"""The generator: warped features, the geometric frame and the hand control image become a residual on that frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from render.layers import ResBlock, channels_last, conv, upsample, zero_conv
+
+
+class HandInjection(nn.Module):
+    """The textured hand rendering at 1/2, 1/4 and 1/8. Without biases: where no hand is drawn, it adds exactly nothing.
+
+    Args:
+        widths: channels of the generator at the three levels.
+    """
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        half, quarter, eighth = widths
+        self.first = conv(4 * 4, half, bias=False)
+        self.second = conv(half, quarter, stride=2, bias=False)
+        self.third = conv(quarter, eighth, stride=2, bias=False)
+
+    def forward(self, hands: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Args: hands ``[B, 4, H, W]`` RGB and mask."""
+        half = F.relu(self.first(channels_last(F.pixel_unshuffle(hands, 2))))
+        quarter = F.relu(self.second(half))
+        return half, quarter, F.relu(self.third(quarter))
+
+
+class Generator(nn.Module):
+    """A U-Net at 1/2, 1/4, 1/8 of the frame.
+
+    Args:
+        width: channels at 1/4; half at 1/2, twice at 1/8.
+        features: channels of the appearance features at 1/4; twice as many at 1/8.
+        bound: how far a colour may be changed.
+    """
+
+    def __init__(self, width: int = 32, features: int = 32, bound: float = 0.5) -> None:
+        super().__init__()
+        half, deep, self.bound = width // 2, width * 2, bound
+        self.stem = conv(4 * 4, half)
+        self.down = conv(half, width, stride=2)
+        self.fuse = conv(width + features, width)
+        self.deeper = conv(width, deep, stride=2)
+        self.fuse_deep = conv(deep + 2 * features, deep, kernel=1)
+        self.bottom = ResBlock(deep)
+        self.up = conv(deep, width, kernel=1)
+        self.middle = ResBlock(width)
+        self.upper = conv(width, half, kernel=1)
+        self.top = conv(half, half)
+        self.out = zero_conv(half, 4 * 4)
+        self.hands = HandInjection((half, width, deep))
+
+    def forward(self, frame: Tensor, alpha: Tensor, quarter: Tensor, eighth: Tensor, hands: Tensor | None = None) -> Tensor:
+        """The change of colour.
+
+        Args: frame ``[B, 3, H, W]`` and alpha ``[B, 1, H, W]`` that geometry proposes; quarter ``[B, C, H/4, W/4]`` and eighth
+        ``[B, 2C, H/8, W/8]`` warped features times occlusion; hands ``[B, 4, H, W]``, None where there are none.
+        Returns ``[B, 3, H, W]``.
+        """
+        injected = None if hands is None else self.hands(hands)
+        x = self.stem(channels_last(F.pixel_unshuffle(torch.cat([frame, alpha], 1) - 0.5, 2)))
+        half = F.relu(x if injected is None else x + injected[0])
+        x = self.fuse(torch.cat([F.relu(self.down(half)), quarter], 1))
+        middle = x if injected is None else x + injected[1]
+        x = self.fuse_deep(torch.cat([F.relu(self.deeper(F.relu(middle))), eighth], 1))
+        deep = self.bottom(x if injected is None else x + injected[2])
+        middle = self.middle(upsample(self.up(F.relu(deep))) + middle)
+        top = F.relu(self.top(F.relu(upsample(self.upper(F.relu(middle))) + half)))
+        return masked_residual(self.out(top), self.bound)
+
+
+def masked_residual(x: Tensor, bound: float) -> Tensor:
+    """``[B, 16, H/2, W/2]`` → three bounded colour residuals times their mask, ``[B, 3, H, W]``."""
+    out = F.pixel_shuffle(x.float(), 2)
+    return torch.tanh(out[:, :3]) * torch.sigmoid(out[:, 3:]) * bound

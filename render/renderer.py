@@ -1,0 +1,137 @@
+"""The renderer: geometry proposes, the networks dispose.
+
+Every net adds a residual to what geometry proposes and starts at zero, so an untrained renderer draws exactly the geometric
+frame. Order of a frame: warping field → picture → generator → face pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from render.appearance import Appearance, AppearanceEncoder
+from render.config import RenderConfig
+from render.dense_motion import DenseMotion, Motion, motion_inputs
+from render.face_refine import FaceRefine
+from render.generator import Generator
+from render.geometry import Proposal, coarse_flow, draw, prepare
+from render.keypoints import BodyKeypointFinder, body_keypoints, face_keypoints, heat_maps
+from render.types import RenderDrive, RenderSource
+from render.warp import STRIDE, sample
+
+SHOULDERS = (2, 3)  # of the body keypoints
+PRECISIONS = ("fp32", "bf16")
+
+
+class Renderer(nn.Module):
+    """All rendering nets of one weights file. What it computes of a picture alone is kept in the source's cache: a source
+    belongs to one renderer.
+
+    Args:
+        precision: fp32, or bf16 for the convolutions.
+        sizes: fields of `RenderConfig`.
+    """
+
+    def __init__(self, precision: str = "fp32", **sizes: Any) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision}")
+        c = RenderConfig(**sizes)
+        self.sizes, self.precision = asdict(c), precision
+        self.body_points = BodyKeypointFinder(bound=c.offset_bound, backbone=c.backbone)
+        self.appearance = AppearanceEncoder(c.features)
+        self.motion = DenseMotion(width=c.motion, appearance=2 * c.features, bound=c.flow_bound,
+                                  offset_bound=c.offset_bound)
+        self.generator = Generator(c.generator, c.features, c.residual_bound)
+        self.face = FaceRefine(c.face, appearance=2 * c.features, bound=c.residual_bound)
+        self.to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def forward(self, source: RenderSource, drive: RenderDrive, *, use_networks: bool = True, hand_injection: bool = True,
+                face_refine: bool = True, implicit_offset: bool = True) -> Tensor:
+        """Frames ``[B, 3, H, W]``; the switches leave out one part each, for ablations."""
+        coarse = coarse_flow(source, drive)
+        if not use_networks:
+            return draw(source, drive, coarse).frame
+        with torch.autocast(coarse.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            appearance = self.look(source)
+            motion = self.move(source, drive, coarse)
+            proposal = draw(source, drive, coarse + motion.flow)
+            frame = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
+            if face_refine:
+                self._refine(frame, proposal, source, drive, motion.offset * implicit_offset)
+        return frame.clamp_(0, 1)
+
+    @torch.no_grad()
+    def look(self, source: RenderSource) -> Appearance:
+        """What is computed once per picture."""
+        cache = source.cache
+        if "appearance_vector" not in cache:
+            if "layer" not in cache:
+                prepare(source)
+            layer = cache["layer"]
+            look = self.appearance(layer, source.plate[None])
+            cache["layer_eighth"] = F.avg_pool2d(layer, STRIDE)
+            cache["body_offset"] = self.body_points(layer)[0]
+            cache["appearance_quarter"], cache["appearance_eighth"], cache["appearance_vector"] = look
+        return Appearance(*(cache[f"appearance_{level}"] for level in ("quarter", "eighth", "vector")))
+
+    def move(self, source: RenderSource, drive: RenderDrive, coarse: Tensor) -> Motion:
+        """What the warping-field net says of the frames; `look` comes first."""
+        offset = source.cache["body_offset"]
+        resting = torch.cat([_heat(source.face_keypoints[None], source.size),
+                             _heat(implicit_body(source, source.body_keypoints[None], offset), source.size)], 1)
+        driving = torch.cat([_heat(drive.face_keypoints, source.size),
+                             _heat(implicit_body(source, drive.body_keypoints, offset), source.size)], 1)
+        x = motion_inputs(driving, resting, coarse, source.cache["layer_eighth"])
+        return self.motion(x, source.cache["appearance_vector"])
+
+    def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: bool) -> Tensor:
+        """The proposed frame with the generator's residual."""
+        quarter, eighth = warp_features(appearance, proposal.flow, occlusion)
+        residual = self.generator(proposal.frame, proposal.alpha, quarter, eighth, proposal.hands if hands else None)
+        return proposal.frame + residual
+
+    def _refine(self, frame: Tensor, proposal: Proposal, source: RenderSource, drive: RenderDrive, offset: Tensor) -> None:
+        """Add the face pass's residual inside the face window (in place)."""
+        x0, y0, side = source.face_box
+        window = frame[:, :, y0:y0 + side, x0:x0 + side]
+        if "face_source" not in source.cache:
+            whole = source.cache["layer"][:, :3] + (1 - source.cache["layer"][:, 3:]) * source.plate
+            source.cache["face_source"] = whole[:, :, y0:y0 + side, x0:x0 + side].contiguous()
+        heat = face_heat(drive.face_keypoints, offset, source.face_box)
+        window += self.face(window, source.cache["face_source"], proposal.face, heat, source.cache["appearance_vector"])
+
+
+def implicit_body(source: RenderSource, points: Tensor, offset: Tensor) -> Tensor:
+    """Eq. 1 with s, t of the picture and R = 1: landmarks ``[B, 14, 2]`` px refined by the picture's offset ``[14, 2]`` px."""
+    rest = source.body_keypoints
+    scale = (rest[SHOULDERS[0]] - rest[SHOULDERS[1]]).norm().clamp(min=1.0)
+    translation = rest[:1]
+    canonical = (rest + offset - translation) / scale
+    identity = torch.eye(2, dtype=rest.dtype, device=rest.device)
+    return body_keypoints(canonical, identity, (points - rest) / scale, scale, translation)
+
+
+def face_heat(projected: Tensor, offset: Tensor, box: tuple[int, int, int]) -> Tensor:
+    """Heat maps of Eq. 2's keypoints in the face window, ``[B, 21, S/8, S/8]``; offset ``[B, 21, 3]`` in window sides."""
+    x0, y0, side = box
+    origin = projected.new_tensor([x0, y0, 0])
+    points = face_keypoints(projected - origin, offset * side)
+    return heat_maps(points, (side, side), STRIDE, sigma=side / 32)
+
+
+def warp_features(appearance: Appearance, flow: Tensor, occlusion: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture's features where the frame shows them; flow ``[B, 2, H, W]`` px, occlusion ``[B, 1, H/8, W/8]``."""
+    quarter = F.interpolate(flow, scale_factor=1 / 4, mode="bilinear") / 4
+    eighth = F.interpolate(quarter, scale_factor=1 / 2, mode="bilinear") / 2
+    seen = F.interpolate(occlusion, scale_factor=2, mode="bilinear")
+    return sample(appearance.quarter, quarter) * seen, sample(appearance.eighth, eighth) * occlusion
+
+
+def _heat(points: Tensor, size: tuple[int, int]) -> Tensor:
+    return heat_maps(points, size, STRIDE)
