@@ -83,15 +83,14 @@ def fit_hand(
 
     Args:
         template: of the right side.
-        landmarks: ``[21, 3]`` MediaPipe's points: x px, y px, depth px relative to the wrist, larger is nearer (MediaPipe
-            itself counts the other way).
+        landmarks: ``[21, 3]`` MediaPipe's points, x and y in px, z in px relative to the wrist (smaller is nearer).
         scale_hint: pixels per metre, when body or head tell it; resolves foreshortening (a prior of 15 %).
         elbow: ``[2]`` px, turns the forearm towards it; without it the forearm goes straight on from the hand.
 
     Deterministic: Levenberg-Marquardt over 51 numbers with finite differences in one batch.
     """
     if landmarks.shape != (21, 3):
-        raise ValueError(f"landmarks must be [21, 3] (x px, y px, relative depth px), got {list(landmarks.shape)}.")
+        raise ValueError(f"landmarks must be [21, 3] (x px, y px, relative z px), got {list(landmarks.shape)}.")
     target = landmarks.detach().double().cpu()
     size = float((target[:, :2].amax(0) - target[:, :2].amin(0)).norm())
     if not size > 0:
@@ -164,7 +163,7 @@ def _initial_camera(template: HandTemplate, target: Tensor) -> _Camera:
     """Similarity from the palm's landmarks (Kabsch)."""
     palm = list(PALM_LANDMARKS)
     rest = template.landmarks.double()[palm]
-    seen = target[palm] * target.new_tensor([1.0, -1.0, 1.0])
+    seen = target[palm] * target.new_tensor([1.0, -1.0, -1.0])
     centred, seen = rest - rest.mean(0), seen - seen.mean(0)
     U, S, Vt = torch.linalg.svd(seen.t() @ centred)
     sign = torch.ones(3, dtype=S.dtype)
@@ -200,7 +199,7 @@ class _Problem:
         """``[B, R]``, in standard deviations."""
         points = self.landmarks(angles, camera, change)
         plane = (points[..., :2] - self.target[:, :2]) / (self.size * SIGMA_PIXEL)
-        depth = points[..., 2] - points[:, :1, 2] - (self.target[:, 2] - self.target[0, 2])
+        depth = points[..., 2] - points[:, :1, 2] + self.target[:, 2] - self.target[0, 2]  # theirs: smaller is nearer
         prior = (angles - MEAN) / SIGMA_ANGLE
         bend = angles.view(len(angles), FINGERS, 3, 3)[:, :-1, :, 0]
         coupling = (bend[..., 2] - bend[..., 1] * 2 / 3) / SIGMA_COUPLING

@@ -17,7 +17,7 @@ SCALE, WRIST = 900.0, (300.0, 420.0)
 def picture_of(
     hand: HandTemplate, flexion: float, world: tuple[float, float, float], noise: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Landmarks, the joint rotations and the pixels of the vertices of a synthetic hand."""
+    """Landmarks in MediaPipe's form, the joint rotations and the pixels of the vertices of a synthetic hand."""
     angles = torch.zeros(15, 3)
     angles[:12, 0] = flexion
     angles[12:, 0] = flexion / 2
@@ -27,6 +27,7 @@ def picture_of(
     flip = torch.tensor([1.0, -1.0, 1.0])
     place = torch.tensor([*WRIST, 0.0])
     points = hand.place_landmarks(*bones)[0] * flip * SCALE + place
+    points[:, 2] *= -1  # MediaPipe: smaller is nearer
     points += noise * torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
     vertices = hand.pose(rotations, torch.tensor([world]), zero)[0][0] * flip * SCALE + place
     return points, rotations[0], vertices

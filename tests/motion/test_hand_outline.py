@@ -19,7 +19,7 @@ SIZE = (260, 240)
 @pytest.fixture(scope="module")
 def fit() -> HandFit:
     hand = HandTemplate.load("left")
-    flip = torch.tensor([1.0, -1.0, 1.0])
+    flip = torch.tensor([1.0, -1.0, -1.0])
     return fit_hand(hand, hand.landmarks * flip * 1100 + torch.tensor([130.0, 225.0, 0.0]))
 
 

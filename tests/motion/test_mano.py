@@ -86,7 +86,7 @@ def test_frame_and_landmarks_are_the_templates(path: Path, side: Side) -> None:
 
 def test_fit_and_drive_work_unchanged(path: Path, side: Side) -> None:
     template = load_mano(path, side)
-    flip = torch.tensor([1.0, -1.0, 1.0])
+    flip = torch.tensor([1.0, -1.0, -1.0])
     fit = fit_hand(template, template.landmarks * flip * 900 + torch.tensor([300.0, 400.0, 0.0]),
                    elbow=torch.tensor([300.0, 600.0]))
     assert fit.error < 0.02
