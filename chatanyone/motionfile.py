@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatanyone.errors import MediaError
-from motion.types import ARKIT_NAMES, BODY_KEYPOINTS, BodyMotion, FaceMotion
+from motion.types import ARKIT_NAMES, BODY_KEYPOINTS, HAND_JOINTS, BodyMotion, FaceMotion
 
 FORMAT = "chatanyone.motion"
 VERSION = 1
@@ -46,6 +46,10 @@ FIELDS: dict[str, str] = {
     "hands": "[T, 2, 21, 3] left, right (the person's): MediaPipe's hand landmarks, px; z relative to the wrist, "
              "larger is nearer",
     "hand_confidence": "[T, 2] 0 where a hand was not seen; those frames are interpolated",
+    "hand_motion": "[T, 2, 51] left, right: 15 joints named by hand_names x 3 axis-angle (rad), each in the joint's posed "
+                   "frame, global rotation 3 (rad, template axes), wrist translation 3 (shoulder widths, image axes); all "
+                   "against hand_reference; zeros where a hand is never seen",
+    "hand_reference": "[2, 51] the hands everything is relative to: absolute joint rotations, global rotation, wrist px, 0",
     "landmarks": "[T, 478, 3] MediaPipe's face mesh, px, z larger is nearer (optional, unsmoothed)",
     "residual_px": "[T] rms distance of the fitted template's landmarks from the measured ones, px",
 }
@@ -73,6 +77,8 @@ class MotionDocument:
     neck_px: NDArray[np.float32]
     hands: NDArray[np.float32]
     hand_confidence: NDArray[np.float32]
+    hand_motion: NDArray[np.float32]
+    hand_reference: NDArray[np.float32]
     residual_px: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None = None
 
@@ -85,12 +91,13 @@ class MotionDocument:
         return FaceMotion(*(torch.from_numpy(np.asarray(array, dtype=np.float32)) for array in arrays))
 
     def body_motion(self) -> BodyMotion:
-        """``[T, …]`` displacement from the clip's median pose; hand joints stay at rest, wrists move with the arms."""
-        delta = torch.from_numpy(self.body - np.median(self.body, axis=0))
-        hands = torch.zeros(len(self), 2, 51)
+        """``[T, …]`` displacement from the clip's median pose; a hand never seen moves with its arm, fingers at rest."""
+        delta = torch.from_numpy(self.body - np.median(self.body, axis=0)).float()
+        hands = torch.from_numpy(np.array(self.hand_motion, dtype=np.float32))
         for side, name in enumerate(("wristLeft", "wristRight")):
-            hands[:, side, 48:] = delta[:, BODY_KEYPOINTS.index(name)]
-        return BodyMotion(delta.float(), hands)
+            if not (self.hand_confidence[:, side] > 0).any():
+                hands[:, side, -3:] = delta[:, BODY_KEYPOINTS.index(name)]
+        return BodyMotion(delta, hands)
 
     def save(self, path: str | Path) -> None:
         """Writes beside the target, then renames: a reader never sees half a file."""
@@ -113,6 +120,7 @@ class MotionDocument:
             "fps": np.array([self.fps.numerator, self.fps.denominator], dtype=np.int64),
             "size": np.array(self.size, dtype=np.int64),
             "expression_names": np.array(ARKIT_NAMES), "body_names": np.array(BODY_KEYPOINTS),
+            "hand_names": np.array(HAND_JOINTS),
         }
 
     @classmethod

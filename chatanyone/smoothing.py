@@ -34,6 +34,7 @@ ROTATION = Setting(1.2, 8.0)
 TRANSLATION = Setting(1.0, 60.0)
 BODY = Setting(1.2, 6.0)  # shoulder widths per second
 HANDS = Setting(2.0, 6.0)  # shoulder widths per second
+FINGERS = Setting(1.5, 1.5)  # rad per second
 _SPEED_HZ = 4.0  # cutoff of the speed estimate itself
 
 

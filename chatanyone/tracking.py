@@ -19,6 +19,7 @@ from chatanyone.media.video import VideoReader
 from chatanyone.motionfile import MotionDocument
 from chatanyone.portraits.body import body_keypoints, shoulders_plausible
 from chatanyone.tracking_fit import fit_track, relative_pose
+from chatanyone.tracking_hands import hand_motion, knots
 from chatanyone.vision import (
     Face, FaceScores, Hand, PoseLandmarks, detect_faces, detect_hands, detect_pose, face_landmarks)
 from motion.template.head import HeadTemplate
@@ -128,7 +129,8 @@ def track_frames(
     if not seen:
         raise PortraitError(f"expected a face in at least one of {len(observations)} frames, found none; use a clip in "
                             "which one person looks roughly at the camera")
-    with tqdm(total=seen, unit="frame", desc="fitting", disable=not progress) as bar:
+    fits = seen + sum(len(knots(side, float(fps))) for side in _hands_seen(observations).T)
+    with tqdm(total=fits, unit="fit", desc="fitting", disable=not progress) as bar:
         return solve(observations, fps, size, lambda: bar.update(1) and None)
 
 
@@ -149,6 +151,8 @@ def solve(
 
     body, body_valid, width, neck = _solve_body(observations, rate)
     hands, confidence = _solve_hands(observations, rate, width)
+    scale = float(reference["reference_scale"])
+    moved, rest = hand_motion(hands.astype(np.float64), confidence > 0, rate, scale, width, step)
     return MotionDocument(
         fps=fps, size=size, timestamps=np.array([float(timebase.frame_time_s(t, fps)) for t in range(T)]), valid=valid,
         expression=smoothing.smooth_expression(whole(track.expression), rate).astype(np.float32),
@@ -156,6 +160,7 @@ def solve(
         translation=smoothing.smooth(whole(translation), rate, smoothing.TRANSLATION).astype(np.float32),
         identity=track.identity.numpy().astype(np.float32), body=body, body_valid=body_valid,
         shoulder_width_px=np.array(width, dtype=np.float32), neck_px=neck, hands=hands, hand_confidence=confidence,
+        hand_motion=moved.astype(np.float32), hand_reference=rest.astype(np.float32),
         landmarks=whole(np.stack([face for face, _ in measured])).astype(np.float32),
         residual_px=whole(track.residual_px).astype(np.float32), **reference)
 
@@ -191,14 +196,21 @@ def _solve_body(
     return track.astype(np.float32), valid, width, neck.astype(np.float32)
 
 
+def _hands_seen(observations: list[Observation]) -> NDArray[np.bool_]:
+    """``[T, 2]``."""
+    sure = [[hand is not None and hand.confidence >= _HAND_CONFIDENCE for hand in o.hands] for o in observations]
+    return np.array(sure, dtype=np.bool_).reshape(-1, 2)
+
+
 def _solve_hands(
     observations: list[Observation], rate_hz: float, width_px: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     T = len(observations)
     points, confidence = np.zeros((T, 2, 21, 3)), np.zeros((T, 2), dtype=np.float32)
+    sure = _hands_seen(observations)
     for t, observation in enumerate(observations):
         for side, hand in enumerate(observation.hands):
-            if hand is not None and hand.confidence >= _HAND_CONFIDENCE:
+            if hand is not None and sure[t, side]:
                 points[t, side], confidence[t, side] = hand.points, hand.confidence
     for side in (0, 1):
         seen = confidence[:, side] > 0

@@ -26,7 +26,8 @@ def document(T: int = 7) -> MotionDocument:
         expression=some(T, 52), rotation=some(T, 3), translation=some(T, 3), reference_rotation=some(3),
         reference_centre=some(2), reference_scale=np.float32(3).reshape(()), identity=some(11), body=some(T, 14, 3),
         body_valid=np.ones(T, bool), shoulder_width_px=np.array(120.0, np.float32), neck_px=some(2),
-        hands=some(T, 2, 21, 3), hand_confidence=some(T, 2), residual_px=some(T))
+        hands=some(T, 2, 21, 3), hand_confidence=some(T, 2),
+        hand_motion=some(T, 2, 51), hand_reference=some(2, 51), residual_px=some(T))
 
 
 def test_round_trip_keeps_every_field(tmp_path: Path) -> None:
@@ -55,7 +56,11 @@ def test_motion_types_come_out_with_their_shapes() -> None:
     assert face.packed().shape == (7, 58) and body.packed().shape == (7, 144)
     assert torch.equal(face.rotation, torch.from_numpy(motion.rotation))
     assert body.delta.median(dim=0).values.abs().max() < 1e-6
-    assert torch.allclose(body.hands[:, 0, 48:], body.delta[:, BODY_KEYPOINTS.index("wristLeft")])
+    assert torch.equal(body.hands, torch.from_numpy(motion.hand_motion))
+    motion.hand_confidence[:, 0] = 0
+    unseen = motion.body_motion()
+    assert torch.equal(unseen.hands[:, 0, 48:], body.delta[:, BODY_KEYPOINTS.index("wristLeft")])
+    assert torch.equal(unseen.hands[:, 1], body.hands[:, 1])
 
 
 def rewrite(path: Path, **changes: object) -> None:
