@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from chatanyone.portrait import Portrait
+from chatanyone.vision.hand_mask import hand_mask
 from motion.template.hand_fit import HandFit, drive_hand, fit_hand
+from motion.template.hand_outline import refine_outline
 from motion.template.hands import PALM_LANDMARKS, HandTemplate, Side
 from motion.types import BODY_KEYPOINTS, HAND_DIM
 from render.types import Surface
@@ -58,5 +60,12 @@ def hand_rigs(portrait: Portrait, scale_px: float) -> list[HandRig]:
         elbow = portrait.body[BODY_KEYPOINTS.index(f"elbow{name.capitalize()}"), :2]
         landmarks = portrait.hands[side] * torch.tensor([1.0, 1.0, -1.0])  # fit_hand takes MediaPipe's sign of z
         fit = fit_hand(HandTemplate.load(name), landmarks, scale_hint=scale_px, elbow=elbow)
-        rigs.append(HandRig(portrait, fit if fit.error <= MAX_ERROR else None, side))
+        rigs.append(HandRig(portrait, _outlined(portrait, fit) if fit.error <= MAX_ERROR else None, side))
     return rigs
+
+
+def _outlined(portrait: Portrait, fit: HandFit) -> HandFit:
+    """The fit with its silhouette pulled onto the hand in the picture."""
+    picture = (portrait.image.permute(1, 2, 0) * 255).round().byte().numpy()
+    mask = torch.from_numpy(hand_mask(picture, fit)).float()
+    return refine_outline(fit, mask) if mask.any() else fit

