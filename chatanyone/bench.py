@@ -37,7 +37,7 @@ WARM_UP_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One stage; GFLOP and milliseconds per frame of film."""
+    """One stage, or one net of it (``render/generator``); GFLOP and milliseconds per frame of film."""
 
     stage: str
     p50_ms: float
@@ -142,10 +142,12 @@ def measure(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: 
             model_loading_s: float = 0.0, portrait_s: float = 0.0) -> Report:
     """Times one run, counts another."""
     watch = Stopwatch(where)
-    wall_s, frames = _timed_run(stages, portrait, speech, config, watch)
+    with _timed_parts(_nets_of_scene(stages, portrait), watch):
+        wall_s, frames = _timed_run(stages, portrait, speech, config, watch)
     names = sorted({name for _, spent in watch.rounds for name in spent}, key=_order)
     gflop = _gflop(stages, portrait, speech[:timebase.SAMPLE_RATE_HZ], config)
-    rows = [_row(name, watch, gflop.get(name, 0.0), _parameters(stages, portrait, name)) for name in names]
+    parameters = _parameters(stages, portrait)
+    rows = [_row(name, watch, gflop.get(name, 0.0), parameters.get(name, 0)) for name in names]
     return Report(
         machine=_processor(), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
         torch_version=torch.__version__, device=str(where), precision=config.precision, size=config.media.size,
@@ -159,9 +161,10 @@ def measure(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: 
 def table(report: Report) -> str:
     """For people: one line a stage, then the whole."""
     lines = [f"{'stage':<16}{'p50 ms':>9}{'p95 ms':>9}{'GFLOP':>9}{'M parameters':>14}"]
-    lines += [f"{row.stage:<16}{row.p50_ms:>9.2f}{row.p95_ms:>9.2f}{row.gflop:>9.3f}{row.parameters / 1e6:>14.2f}"
-              for row in report.rows]
-    total = [sum(getattr(row, name) for row in report.rows) for name in ("p50_ms", "gflop", "parameters")]
+    lines += [f"{_indented(row.stage):<16}{row.p50_ms:>9.2f}{row.p95_ms:>9.2f}{row.gflop:>9.3f}"
+              f"{row.parameters / 1e6:>14.2f}" for row in report.rows]
+    whole = [row for row in report.rows if "/" not in row.stage]  # a net's numbers are in its stage's already
+    total = [sum(getattr(row, name) for row in whole) for name in ("p50_ms", "gflop", "parameters")]
     lines.append(f"{'sum':<16}{total[0]:>9.2f}{'':>9}{total[1]:>9.3f}{total[2] / 1e6:>14.2f}")
     lines.append(f"per frame of {report.size}, {report.precision}, on {report.machine} ({report.threads} threads, "
                  f"{report.device}, torch {report.torch_version})")
@@ -176,7 +179,12 @@ _ORDER = ("audio", "face", "body", "geometry", "render", "encode")
 
 
 def _order(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
+    stage, _, net = name.partition("/")
+    return _ORDER.index(stage), net
+
+
+def _indented(name: str) -> str:
+    return "  " + name.partition("/")[2] if "/" in name else name
 
 
 def _timed_run(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: Config,
@@ -224,8 +232,30 @@ def _row(name: str, watch: Stopwatch, gflop: float, parameters: int) -> Row:
     return Row(name, round(float(p50), 3), round(float(p95), 3), round(gflop, 4), parameters)
 
 
+@contextmanager
+def _timed_parts(nets: dict[str, nn.Module], watch: Stopwatch) -> Iterator[None]:
+    """Times nets that a stage calls inside."""
+    handles: list[Any] = []
+    for name, net in nets.items():
+        running: list[Any] = []
+
+        def enter(*_: Any, name: str = name, running: list[Any] = running) -> None:
+            running.append(watch.time(name))
+            running[-1].__enter__()
+
+        def leave(*_: Any, running: list[Any] = running) -> None:
+            running.pop().__exit__(None, None, None)
+
+        handles += [net.register_forward_pre_hook(enter), net.register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Counter(Stopwatch):
-    """Counts arithmetic instead of time."""
+    """Counts arithmetic instead of time, also of the nets inside a stage."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"))
@@ -237,6 +267,9 @@ class _Counter(Stopwatch):
         with counter:
             yield
         self.flop[name] += counter.get_total_flops()
+        for module, counts in counter.get_flop_counts().items():
+            if module.count(".") == 1:  # Renderer.generator
+                self.flop[f"{name}/{module.partition('.')[2]}"] += sum(counts.values())
 
 
 def _gflop(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: Config) -> dict[str, float]:
@@ -247,14 +280,20 @@ def _gflop(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: C
     return {name: flop / frames / 1e9 for name, flop in counter.flop.items()}
 
 
-def _parameters(stages: Stages, portrait: Any, name: str) -> int:
-    """Of the nets behind one stage."""
-    if name in ("audio", "face", "body"):
-        return sum(parameter.numel() for net in _nets(getattr(stages, name)) for parameter in net.parameters())
-    if name != "render":
-        return 0
+def _nets_of_scene(stages: Stages, portrait: Any) -> dict[str, nn.Module]:
+    """The renderer's nets by name, ``render/generator``."""
+    draw = getattr(stages.scene(portrait), "renderer", None)
+    return {f"render/{name}": net for name, net in draw.named_children()} if isinstance(draw, nn.Module) else {}
+
+
+def _parameters(stages: Stages, portrait: Any) -> dict[str, int]:
+    """Of the nets behind every stage."""
     scene = stages.scene(portrait)
-    return sum(p.numel() for net in _nets(getattr(scene, "renderer", scene)) for p in net.parameters())
+    holders = {"audio": stages.audio, "face": stages.face, "body": stages.body,
+               "render": getattr(scene, "renderer", scene)}
+    nets = {name: _nets(holder) for name, holder in holders.items()}
+    nets |= {name: [net] for name, net in _nets_of_scene(stages, portrait).items()}
+    return {name: sum(p.numel() for net in held for p in net.parameters()) for name, held in nets.items()}
 
 
 def _nets(holder: Any, depth: int = 3) -> list[nn.Module]:

@@ -26,6 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
     "audio_encoder": dict(dim=16, heads=2, layers=2, context=12, delay=2),
     "face": dict(width=20, depth=1, heads=2, ratio=2),
     "body": dict(width=16, depth=1, heads=2, ratio=2),
+    "render": dict(features=8, motion=8, generator=8, face=8),
 }
 
 
@@ -78,7 +79,7 @@ def speech_features(config: Config, where: torch.device) -> Any:
         from motion.audio.whisper import WhisperStream
 
         return _refused(lambda: WhisperStream(config.audio.whisper, fps=config.media.rate))
-    encoder = _net(AudioEncoder, "audio_encoder", config.audio.weights, where)
+    encoder = _net(AudioEncoder, "audio_encoder", config.audio.weights, where, {})
     return AudioStream(encoder, config.media.rate)
 
 
@@ -86,7 +87,7 @@ def face_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
     from motion.face import FaceDenoiser
     from motion.sampler import FaceSampler
 
-    net = _net(FaceDenoiser, "face", config.motion.face_weights, where, audio_dim=audio_dim)
+    net = _net(FaceDenoiser, "face", config.motion.face_weights, where, {"audio_dim": audio_dim})
     return FaceSampler(net, steps=config.motion.steps)
 
 
@@ -94,7 +95,7 @@ def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
     from motion.body import BodyTransformer
     from motion.body_sampler import BodySampler
 
-    return BodySampler(_net(BodyTransformer, "body", config.motion.body_weights, where, audio_dim=audio_dim))
+    return BodySampler(_net(BodyTransformer, "body", config.motion.body_weights, where, {"audio_dim": audio_dim}))
 
 
 def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[[Any], Any]:
@@ -108,13 +109,17 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
 
 def renderer(config: Config, where: torch.device) -> Any:
     """Geometry, and the nets that finish its pictures unless they are switched off."""
-    from render.geometry import propose
+    if not config.render.use_networks:
+        from render.geometry import coarse_flow, draw
 
-    return lambda source, drive: propose(source, drive).frame
+        return lambda source, drive: draw(source, drive, coarse_flow(source, drive)).frame
+    from render.renderer import Renderer
+
+    return _net(Renderer, "render", config.render.weights, where, {"precision": config.precision})
 
 
-def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch.device, **given: Any) -> NetT:
-    """A net in evaluation mode: tiny and random, or as its weights file describes it."""
+def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch.device, given: dict[str, Any]) -> NetT:
+    """A net in evaluation mode: tiny and random, or as its weights file describes it; `given` must agree with the file."""
     if weights == RANDOM:
         return _tiny(kind_of_net, kind, given).to(where).eval()
     path = weights_path(kind, weights)
