@@ -11,6 +11,7 @@ from chatanyone.vision.geometry import Crop, Points
 from chatanyone.vision.solutions import Image, process
 
 POSE_POINTS = 33
+_CROP = 512  # pixels; the networks see 224² and 256² of it
 NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 0, 11, 12, 13, 14, 15, 16
 LEFT_HIP, RIGHT_HIP = 23, 24
 HAND_POINTS = ((15, 17, 19, 21), (16, 18, 20, 22))  # wrist, pinky, index, thumb of the person's left and right hand
@@ -38,7 +39,7 @@ def detect_pose(image: Image, region: tuple[float, float, float, float] | None =
     H, W, _ = image.shape
     x0, y0, x1, y1 = region if region is not None else (0.0, 0.0, float(W), float(H))
     side = max(x1 - x0, y1 - y0)
-    crop = Crop.around(((x0 + x1) / 2, (y0 + y1) / 2), side, int(min(max(side, 256), 768)))
+    crop = Crop.around(((x0 + x1) / 2, (y0 + y1) / 2), side, _CROP)
     result = process("pose", crop.cut(image)).pose_landmarks
     if result is None:
         return None

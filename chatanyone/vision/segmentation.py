@@ -31,5 +31,5 @@ def person_mask_in(image: Image, box: tuple[float, float, float, float]) -> Mask
 
 def pose_mask(image: Image) -> Mask | None:
     """The mask of the one person whose pose is found, ``[H, W]``, or None: isolates the main person of several."""
-    mask = process("pose", image).segmentation_mask
+    mask = process("pose_mask", image).segmentation_mask
     return None if mask is None else np.clip(np.asarray(mask, dtype=np.float32), 0, 1)

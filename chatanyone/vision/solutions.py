@@ -21,14 +21,13 @@ def _solution(name: str) -> Any:
         solutions = mp.solutions
         if name == "face_detection":  # 1: the full-range model, for small faces
             return solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.3)
-        if name == "face_detection_near":
-            return solutions.face_detection.FaceDetection(model_selection=0, min_detection_confidence=0.3)
         if name == "face_mesh":
             return solutions.face_mesh.FaceMesh(
                 static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3)
-        if name == "pose":  # complexity 1 is the only one whose model ships inside the wheel
+        if name in ("pose", "pose_mask"):  # complexity 1 is the only one whose model ships inside the wheel
             return solutions.pose.Pose(
-                static_image_mode=True, model_complexity=1, enable_segmentation=True, min_detection_confidence=0.3)
+                static_image_mode=True, model_complexity=1, enable_segmentation=name == "pose_mask",
+                min_detection_confidence=0.3)
         if name == "hands":
             return solutions.hands.Hands(
                 static_image_mode=True, max_num_hands=2, model_complexity=1, min_detection_confidence=0.3)
