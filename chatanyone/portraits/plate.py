@@ -8,6 +8,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+
+_COARSE = 6.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
+_DETAIL_REACH = 34.0  # px at 512 wide
 
 Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
 Mask = NDArray[np.float32]  # [H, W] in [0, 1]
@@ -28,8 +32,10 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
         image, known = image[rows][:, columns], known[rows][:, columns]
     if known.mean() < 0.005:  # a face that fills the frame: any calm colour will do
         return np.broadcast_to(np.median(image.reshape(-1, 3), axis=0), image.shape).astype(np.float32).copy()
-    filled = membrane(image, known)
-    filled += _grain(image, known, seed)[..., None] * (~known)[..., None]
+    coarse = _blur_known(image, known, sigma=_COARSE * W / 512)
+    filled = membrane(coarse, known)
+    detail, share = _mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512)
+    filled += detail + _grain(image, known, seed)[..., None] * np.where(known, 0, 1 - share)[..., None]
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
     weight = np.where(known, np.clip(2 * weight - 1, 0, 1), 0)[..., None]
     return np.clip(weight * image + (1 - weight) * filled, 0, 1).astype(np.float32)
@@ -41,6 +47,34 @@ def _mirror(real: NDArray[np.bool_]) -> NDArray[np.int64]:
     first, length = int(inside[0]), len(inside)
     folded = (np.arange(len(real)) - first) % (2 * length)
     return first + np.where(folded < length, folded, 2 * length - 1 - folded)
+
+
+def _blur_known(image: Image, known: NDArray[np.bool_], sigma: float) -> Image:
+    """Gaussian blur of the known pixels alone; the unknown keep what they were."""
+    weight = known.astype(np.float32)
+    total = cv2.GaussianBlur(image * weight[..., None], (0, 0), sigma)
+    blurred = total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-6)[..., None]
+    return np.where(known[..., None], blurred, image).astype(np.float32)
+
+
+def _mirrored_detail(detail: Image, known: NDArray[np.bool_], reach: float) -> tuple[Image, Mask]:
+    """Texture of the unknown part: the known detail mirrored at the nearest known pixel, fading out after ``reach`` px.
+
+    The membrane alone is smooth, and a smooth rim round a person before leaves or bricks is seen at once.
+    Returns the detail ``[H, W, 3]`` and how much of it was used ``[H, W]``.
+    """
+    H, W = known.shape
+    distance, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
+    y, x = np.mgrid[:H, :W]
+    offset = 2 * np.stack([columns - x, rows - y], axis=-1).astype(np.float32)
+    # The nearest pixel jumps along a rough outline, which would give fur; smoothed, the mirror follows its general run.
+    offset = cv2.GaussianBlur(offset, (0, 0), reach / 5)
+    sharp = np.where(known[..., None], detail, 0).astype(np.float32)
+    map_x, map_y = x.astype(np.float32) + offset[..., 0], y.astype(np.float32) + offset[..., 1]
+    mirrored = cv2.remap(sharp, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    usable = cv2.remap(known.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    share = np.exp(-(distance / reach) ** 2).astype(np.float32) * cv2.blur(usable, (5, 5))
+    return (mirrored * share[..., None]).astype(np.float32), share.astype(np.float32)
 
 
 def membrane(image: Image, known: NDArray[np.bool_], steps: int = 60) -> Image:

@@ -184,3 +184,15 @@ def test_cut_places_pixels_by_the_convention_and_says_what_is_real() -> None:
     assert edge.tolist() == [60.0, 30.0, 2.0]
     assert pixels[33, 56, 0] < 20 and pixels[33, 63, 0] > 235 and pixels[26, 63, 0] < 20
     assert not real[:, :20].any() and real[:80, 32:].all() and not real[92:, :].any()
+
+
+def test_plate_carries_texture_into_the_band_beside_the_person() -> None:
+    alpha = disc(192, 192, 50, 4)
+    noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal((192, 192, 3)).astype(np.float32), (0, 0), 0.8)
+    image = np.clip(0.5 + 0.1 * noise / noise.std(), 0, 1).astype(np.float32)
+    image = np.where(alpha[..., None] > 0, 0.5 - 0.3 * alpha[..., None], image).astype(np.float32)
+    plate = background_plate(image, alpha, np.ones(alpha.shape, bool))
+    band, middle = (disc(192, 192, 48, 1) > 0.5) & (disc(192, 192, 42, 1) < 0.5), disc(192, 192, 12, 1) > 0.5
+    assert plate[band].std() > 0.3 * 0.1  # grain alone stays under 0.02
+    assert plate[middle].std() < 0.03  # fades out where nothing will ever show
+    assert np.abs(plate[band].mean() - 0.5) < 0.03
