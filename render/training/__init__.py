@@ -1,0 +1,1 @@
+"""Data engines and losses of the rendering nets."""
