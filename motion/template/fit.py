@@ -20,8 +20,10 @@ from motion.types import ARKIT_INDEX, ARKIT_NAMES
 
 ROUNDS = 6
 DEPTH_WEIGHT = 0.25  # MediaPipe's z is a guess of a network; x and y are measurements
-IDENTITY_PRIOR = 0.02  # of one standard deviation against one unit of face-width-normalised residual (our choice)
-EXPRESSION_PRIOR = 0.08
+# Standard deviations of the priors are one unit of a coefficient; these weigh them against residuals in face widths (ours).
+IDENTITY_PRIOR = 0.002
+STILL_PRIOR = 0.008  # expression in a single picture, where identity explains most of what is seen
+FRAME_PRIOR = 0.002  # expression of a known person
 # In a single picture these can be told from identity; all others are held near zero there.
 STILL_EXPRESSION = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "mouthPucker", "mouthFunnel", "mouthUpperUpLeft",
                     "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "eyeLookInLeft", "eyeLookInRight",
@@ -184,8 +186,8 @@ class _Problem:
         A = ((basis @ R.T) * scale).reshape(len(basis), -1).T * row[:, None]
         b = (self.target - shift - scale * self.mean @ R.T).ravel() * row
         people = len(self.identity) if self.free_identity else 0
-        n = np.sqrt(len(row))
-        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR * 0.1), np.full(len(free), EXPRESSION_PRIOR * 0.1)])
+        n, prior = np.sqrt(len(row)), STILL_PRIOR if self.free_identity else FRAME_PRIOR
+        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR), np.full(len(free), prior)])
         goal = np.concatenate([np.zeros(people), mean[free]]) * damping
         low = np.concatenate([np.full(people, -4.0), np.zeros(len(free))])
         high = np.concatenate([np.full(people, 4.0), upper[free]])

@@ -1,0 +1,83 @@
+"""Motion to meshes, control points and keypoints in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from chatanyone.driver import HANGING, Driver, neutral_motion
+from motion.template.head import HeadTemplate
+from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
+from tests.helpers.template_person import template_portrait
+
+
+@pytest.fixture(scope="module")
+def template() -> HeadTemplate:
+    return HeadTemplate.load()
+
+
+@pytest.fixture(scope="module")
+def driver(template: HeadTemplate) -> Driver:
+    return Driver(template_portrait(template), template)
+
+
+def test_zero_motion_is_the_picture(driver: Driver) -> None:
+    drive = driver(*neutral_motion(2))
+    torch.testing.assert_close(drive.control[0], driver.source.control, atol=1e-2, rtol=0)
+    torch.testing.assert_close(drive.face_keypoints[1], driver.source.face_keypoints, atol=1e-2, rtol=0)
+    torch.testing.assert_close(drive.body_keypoints[0], driver.source.body_keypoints)
+
+
+def test_face_window_is_on_the_grid_and_inside_the_frame(driver: Driver) -> None:
+    x0, y0, side = driver.source.face_box
+    W, H = driver.portrait.size
+    assert side % 16 == 0 and 0 <= x0 <= W - side and 0 <= y0 <= H - side
+    low, high = driver.portrait.face[:, :2].amin(0), driver.portrait.face[:, :2].amax(0)
+    assert x0 <= low[0] and y0 <= low[1] and x0 + side >= high[0] and y0 + side >= high[1]
+
+
+def test_speech_closes_a_mouth_the_picture_shows_open(template: HeadTemplate) -> None:
+    portrait = template_portrait(template)
+    opened = torch.zeros(52)
+    opened[ARKIT_INDEX["jawOpen"]] = 0.6
+    from tests.helpers.template_person import camera, face_px
+
+    driver = Driver(replace(portrait, face=face_px(template, opened, camera())), template)
+    points = template.landmarks(driver.posed(neutral_motion(1)[0]))[0]
+    source = template.landmarks(template.deform(driver.fit.neutral, driver.fit.expression))
+    gap, rest_gap = source[13, 1] - source[14, 1], points[13, 1] - points[14, 1]
+    assert gap > 0.008 and rest_gap < 0.5 * gap
+
+
+def test_the_head_rides_on_the_neck(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    body.delta[1, BODY_KEYPOINTS.index("neck"), 0] = 0.05  # 6 px
+    drive = driver(face, body)
+    torch.testing.assert_close(drive.head[1, :, 0] - drive.head[0, :, 0], torch.full((drive.head.shape[1],), 6.0))
+
+
+def test_an_arm_without_a_visible_hand_hardly_moves(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    wrist = BODY_KEYPOINTS.index("wristLeft")
+    body.delta[1, wrist, 1] = -0.2
+    moved = driver(face, body).body_keypoints
+    assert float(moved[0, wrist, 1] - moved[1, wrist, 1]) == pytest.approx(HANGING * 0.2 * 120, rel=1e-4)
+
+
+def test_hands_of_the_paper_portraits_are_rigged(template: HeadTemplate, shared_data: object) -> None:
+    from pathlib import Path
+
+    from chatanyone.media.image import read_image
+    from chatanyone.portrait import prepare_portrait
+
+    picture = read_image(Path(str(shared_data)) / "portraits/halfbody/open_0181.jpg")
+    driver = Driver(prepare_portrait(picture, size=(512, 768), face=None, cache_dir=None), template)
+    assert len(driver.hands) == len(driver.source.hands) == 2
+    face, body = neutral_motion(2)
+    body.hands[1, :, -2] = -0.2
+    drive = driver(face, body)
+    for mesh in drive.hands:
+        lift = mesh[0, :, 1] - mesh[1, :, 1]
+        assert lift.min() == pytest.approx(float(lift.max()), abs=1e-2) and lift.min() > 10

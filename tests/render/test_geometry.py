@@ -1,0 +1,94 @@
+"""The geometric frame of a person whose every coordinate is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from chatanyone.driver import Driver, neutral_motion
+from motion.template.head import HeadTemplate
+from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
+from render.geometry import propose
+from tests.helpers.template_person import template_portrait
+
+
+@pytest.fixture(scope="module")
+def driver() -> Driver:
+    template = HeadTemplate.load()
+    return Driver(template_portrait(template), template)
+
+
+def window(driver: Driver) -> tuple[slice, slice]:
+    x0, y0, side = driver.source.face_box
+    return slice(y0, y0 + side), slice(x0, x0 + side)
+
+
+def test_zero_motion_gives_the_picture_back(driver: Driver) -> None:
+    proposal = propose(driver.source, driver(*neutral_motion(1)))
+    error = (proposal.frame[0] - driver.portrait.image).abs()
+    rows, columns = window(driver)
+    lips = torch.zeros_like(error, dtype=torch.bool)  # the line between the template's lips shows a little of the mouth
+    lips[:, rows, columns] = torch.nn.functional.max_pool2d(proposal.face[:, 3:4], 5, 1, 2)[0] > 0
+    assert lips.float().mean() < 0.002
+    assert error[~lips].max() < 0.05 and error.mean() < 1 / 255
+
+
+def test_the_background_does_not_move(driver: Driver) -> None:
+    face, body = neutral_motion(3)
+    face.rotation[1, 1], face.expression[2, ARKIT_INDEX["jawOpen"]] = 0.2, 0.8
+    proposal = propose(driver.source, driver(face, body))
+    nobody = (proposal.alpha == 0) & (driver.source.matte[None] == 0)
+    assert nobody.float().mean() > 0.2
+    difference = (proposal.frame - driver.portrait.image[None]).abs() * nobody
+    assert difference.max() < 0.25 / 255  # the face window is drawn finer and averaged
+
+
+def test_an_open_jaw_shows_the_inside_of_the_mouth(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    face.expression[1, ARKIT_INDEX["jawOpen"]] = 0.8
+    control = propose(driver.source, driver(face, body)).face
+    inside, teeth = control[:, 3].sum((1, 2)), control[:, 5].sum((1, 2))
+    assert inside[1] > 5 * inside[0] and inside[0] < 40
+    assert 0 < teeth[1] < inside[1]
+
+
+def test_the_mouth_is_drawn_where_the_lips_part(driver: Driver) -> None:
+    face, body = neutral_motion(1)
+    face.expression[0, ARKIT_INDEX["jawOpen"]] = 0.8
+    drive = driver(face, body)
+    mask = propose(driver.source, drive).face[0, 3]
+    x0, y0, _ = driver.source.face_box
+    rows, columns = mask.nonzero(as_tuple=True)
+    lips = drive.face_keypoints[0, [16, 17], :2] - torch.tensor([x0, y0])  # inner lips, upper and lower
+    assert lips[0, 1] - 3 < rows.float().mean() < lips[1, 1] + 3
+    assert abs(columns.float().mean() - lips[:, 0].mean()) < 3
+
+
+def test_a_turn_moves_the_nose_in_the_picture(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    face.rotation[1, 1] = 0.2
+    drive = driver(face, body)
+    flow = propose(driver.source, drive).flow
+    nose = drive.face_keypoints[1, 12, :2]
+    x, y = nose.long().tolist()
+    source = driver.source.face_keypoints[12, :2]
+    assert nose[0] > source[0] + 5
+    torch.testing.assert_close(flow[1, :, y, x], source, atol=2.0, rtol=0)
+
+
+def test_shoulders_move_the_clothes(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    k = BODY_KEYPOINTS.index("shoulderLeft")
+    body.delta[1, k, 1] = -0.1  # up a tenth of the shoulders' width: 12 px
+    flow = propose(driver.source, driver(face, body)).flow
+    x, y = driver.portrait.body[k, :2].long().tolist()
+    assert flow[1, 1, y - 12, x] - flow[0, 1, y - 12, x] == pytest.approx(12, abs=2)
+
+
+def test_batches_and_single_frames_agree(driver: Driver) -> None:
+    face, body = neutral_motion(3)
+    face.expression[1, ARKIT_INDEX["jawOpen"]], face.rotation[2, 0] = 0.5, 0.1
+    drive = driver(face, body)
+    together = propose(driver.source, drive).frame
+    single = torch.cat([propose(driver.source, drive.slice(i, i + 1)).frame for i in range(3)])
+    torch.testing.assert_close(together, single, atol=1e-4, rtol=0)

@@ -1,0 +1,31 @@
+"""The drawn inside of the mouth."""
+
+from __future__ import annotations
+
+import torch
+
+from render.mouth import mouth_colours, teeth_colours
+from render.types import Part
+
+
+def test_teeth_are_brighter_than_tongue_and_tongue_than_the_back() -> None:
+    part = torch.tensor([[[int(Part.TEETH), int(Part.TONGUE), int(Part.CAVITY)]]])
+    arch = torch.zeros(1, 2, 1, 3)
+    arch[:, 0], arch[:, 1] = 0.13, 0.6  # off the gap between two teeth, below the gum
+    colour = mouth_colours(part, arch, torch.full((1, 1, 3), 0.5), torch.ones(3))[0, :, 0].mean(0)
+    assert colour[0] > colour[1] > colour[2]
+
+
+def test_light_scales_colours() -> None:
+    part, arch = torch.full((1, 2, 2), int(Part.TONGUE)), torch.zeros(1, 2, 2, 2)
+    full = mouth_colours(part, arch, torch.zeros(1, 2, 2), torch.ones(3))
+    torch.testing.assert_close(mouth_colours(part, arch, torch.zeros(1, 2, 2), torch.full((3,), 0.5)), full / 2)
+
+
+def test_roots_turn_to_gum_and_gaps_are_darker() -> None:
+    def tooth(along: float, height: float) -> torch.Tensor:
+        return teeth_colours(torch.tensor([along, height]).view(1, 2, 1, 1))[0, :, 0, 0]
+
+    root, edge = tooth(0.13, 0.0), tooth(0.13, 0.6)
+    assert root[0] > 1.5 * root[1] and edge[0] < 1.2 * edge[1]  # gum is red, enamel is not
+    assert tooth(0.0, 0.6).mean() < tooth(0.13, 0.6).mean()
