@@ -53,27 +53,29 @@ class EncoderState:
 
     mel: the last two mel frames, ``[B, 2, M]``
     stem: the last row between the convolutions, ``[B, 1, C]``
-    keys, values: ``[L, B, H, W, C/H]``, not yet rotated
+    cache: keys (rotated) and values of the last rows, ``[L, 2, B, H, W, C/H]``
     energy: log energy of the last `delay` rows, ``[B, delay, 1]``
-    filled: rows in the cache that are real, int64 ``[]``
+    position: rows so far, int64 ``[]``
     """
 
     mel: Tensor
     stem: Tensor
-    keys: Tensor
-    values: Tensor
+    cache: Tensor
     energy: Tensor
-    filled: Tensor
+    position: Tensor
 
     def clone(self) -> EncoderState:
         return EncoderState(*(getattr(self, item.name).clone() for item in fields(self)))
 
 
-def rotary_table(length: int, width: int) -> Tensor:
-    """Cosine and sine of the rotary positions ``0 … length − 1``: ``[2, length, width / 2]``."""
-    rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
-    angles = torch.arange(length)[:, None] * rates
-    return torch.stack([angles.cos(), angles.sin()])
+def rotary_table(length: int, width: int, start: int = 0) -> Tensor:
+    """Cosine and sine of the rotary positions ``start … start + length − 1``: ``[2, length, width / 2]``.
+
+    In double precision, so that hours into a stream two neighbours still differ as at its start.
+    """
+    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(start, start + length, dtype=torch.float64)[:, None] * rates
+    return torch.stack([angles.cos(), angles.sin()]).float()
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
@@ -128,14 +130,13 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), table, mask))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, table: Tensor, mask: Tensor
-             ) -> tuple[Tensor, Tensor, Tensor]:
-        """New rows ``[B, Q, C]`` against the cache ``[B, H, W, C/H]`` → rows, new cache of the same size."""
-        W, Q = keys.shape[2], x.shape[1]
+    def step(self, x: Tensor, cache: Tensor, table: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """New rows ``[B, Q, C]`` against the cache ``[2, B, H, W, C/H]`` → rows, new cache of the same size."""
         query, key, value = self.attention.split(self.attention_norm(x))
-        keys, values = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
-        x = x + self.attention.attend(rotate(query, table[:, W:]), rotate(keys, table), values, mask)
-        return x + self.mlp(self.mlp_norm(x)), keys[:, :, Q:], values[:, :, Q:]
+        query, key = rotate(torch.stack([query, key]), table)
+        cache = torch.cat([cache, torch.stack([key, value])], dim=3)
+        x = x + self.attention.attend(query, cache[0], cache[1], mask)
+        return x + self.mlp(self.mlp_norm(x)), cache[:, :, :, x.shape[1]:]
 
 
 class AudioEncoder(nn.Module):
@@ -161,8 +162,6 @@ class AudioEncoder(nn.Module):
         self.curve_head = nn.Linear(dim, curves)
         nn.init.zeros_(self.curve_head.weight)  # a mouth at rest, until training says otherwise
         nn.init.zeros_(self.curve_head.bias)
-        self._step_table: Tensor
-        self.register_buffer("_step_table", rotary_table(context + self.block, dim // heads), persistent=False)
 
     @property
     def feature_dim(self) -> int:
@@ -206,12 +205,12 @@ class AudioEncoder(nn.Module):
     def init_state(self, batch_size: int = 1) -> EncoderState:
         """The state before the first sample."""
         weight = self.conv1.weight
-        cache = weight.new_zeros(len(self.blocks), batch_size, self.heads, self.context, self.dim // self.heads)
+        cache = weight.new_zeros(len(self.blocks), 2, batch_size, self.heads, self.context, self.dim // self.heads)
         return EncoderState(
             mel=weight.new_full((batch_size, 2, self.n_mels), SILENT_MEL),
-            stem=weight.new_zeros(batch_size, 1, self.dim), keys=cache, values=cache.clone(),
+            stem=weight.new_zeros(batch_size, 1, self.dim), cache=cache,
             energy=weight.new_full((batch_size, self.delay, 1), SILENT_MEL),
-            filled=torch.zeros((), dtype=torch.int64, device=weight.device),
+            position=torch.zeros((), dtype=torch.int64),
         )
 
     def step(self, mel: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
@@ -220,22 +219,22 @@ class AudioEncoder(nn.Module):
         if J != 2 * self.block:
             raise ValueError(f"the encoder streams in blocks of {2 * self.block} mel frames, got {J}")
         x, stem = self._stem(torch.cat([state.mel, mel], dim=1), state.stem)
-        mask, keys, values = self._step_mask(state), [], []
-        for index, block in enumerate(self.blocks):
+        table = rotary_table(self.block, self.dim // self.heads, int(state.position)).to(x)
+        mask, caches = self._step_mask(int(state.position)).to(x.device), []
+        for block, cache in zip(self.blocks, state.cache):
             assert isinstance(block, Block)
-            x, key, value = block.step(x, state.keys[index], state.values[index], self._step_table, mask)
-            keys.append(key)
-            values.append(value)
+            x, cache = block.step(x, cache, table, mask)
+            caches.append(cache)
         energy = torch.cat([state.energy, log_energy(mel)], dim=1)
         features = self._features(self.norm(x), energy[:, :self.block])
-        filled = (state.filled + self.block).clamp(max=self.context)
-        return features, EncoderState(mel[:, -2:], stem, torch.stack(keys), torch.stack(values),
-                                      energy[:, self.block:], filled)
+        return features, EncoderState(mel[:, -2:], stem, torch.stack(caches), energy[:, self.block:],
+                                      state.position + self.block)
 
-    def _step_mask(self, state: EncoderState) -> Tensor:
-        slot = torch.arange(self.context + self.block, device=state.filled.device)
-        query = self.context + torch.arange(self.block, device=slot.device)[:, None]
-        return (slot <= query) & (slot > query - self.context) & (slot >= self.context - state.filled)
+    def _step_mask(self, position: int) -> Tensor:
+        """Which slots of the cache and of the block itself a row of the block may look at."""
+        slot = torch.arange(self.context + self.block)
+        query = self.context + torch.arange(self.block)[:, None]
+        return (slot <= query) & (slot > query - self.context) & (slot >= self.context - position)
 
 
 def log_energy(mel: Tensor) -> Tensor:
