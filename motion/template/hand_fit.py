@@ -19,7 +19,7 @@ from motion.template.hands import FINGERS, PALM_LANDMARKS, HandTemplate
 from motion.template.head import rotation_matrix
 from motion.types import HAND_DIM, HAND_JOINTS
 
-ITERATIONS = 25
+ITERATIONS, ENOUGH = 25, 1e-3  # at most so many steps, until one gains less than this share
 # Standard deviations of the residuals: pixels and depth in hand sizes, angles in rad, size in log.
 SIGMA_PIXEL, SIGMA_DEPTH, SIGMA_SCALE = 0.015, 0.15, 0.15
 SIGMA_COUPLING = 0.25  # the last two finger joints bend together: distal = 2/3 of middle
@@ -236,7 +236,7 @@ def _minimise(problem: _Problem, angles: Tensor, camera: _Camera) -> tuple[Tenso
             break
         gain = 1 - residual.square().sum() / current.square().sum()
         angles, camera, current, damping = trial, moved_camera, residual, max(damping / 4, 1e-6)
-        if gain < 1e-5:
+        if gain < ENOUGH:
             break
     return angles, camera
 
@@ -299,22 +299,28 @@ def _forearm_rotation(template: HandTemplate, camera: _Camera, elbow: Tensor | N
 def visible_vertices(pixels: Tensor, triangles: Tensor) -> Tensor:
     """``[V]`` bool: vertices of a projected mesh ``[V, 3]`` that face the viewer with no triangle in front of them.
 
-    Exact and quadratic (about 5 million point-in-triangle tests for a hand): once per picture.
+    Exact. Every pair of vertex and triangle is looked at, but only those whose boxes meet are tested.
     """
     corner = pixels[triangles]
     u, v = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]  # negative: faces the viewer (y points down)
     normal = pixels.new_zeros(len(pixels)).index_add_(0, triangles.flatten(), -area.repeat_interleave(3))
-    front = area < 0
-    corner, u, v, area, index = corner[front], u[front], v[front], area[front], triangles[front]
-    offset = pixels[:, None, :2] - corner[None, :, 0, :2]  # [V, F, 2]
-    a = (offset[..., 0] * v[:, 1] - offset[..., 1] * v[:, 0]) / area
-    b = (u[:, 0] * offset[..., 1] - u[:, 1] * offset[..., 0]) / area
-    depth = corner[:, 0, 2] + a * u[:, 2] + b * v[:, 2]
+    front = (area < 0).nonzero().squeeze(1)
+    low, high = corner[front].amin(dim=1), corner[front].amax(dim=1)
     tolerance = 0.01 * float(pixels[:, :2].amax() - pixels[:, :2].amin())
-    covered = (a >= 0) & (b >= 0) & (a + b <= 1) & (depth > pixels[:, None, 2] + tolerance)
-    covered &= (index[None] != torch.arange(len(pixels), device=index.device)[:, None, None]).all(dim=2)
-    return (normal > 0) & ~covered.any(dim=1)
+    x, y, z = pixels.t().unsqueeze(2)
+    meet = (x >= low[:, 0]) & (x <= high[:, 0]) & (y >= low[:, 1]) & (y <= high[:, 1]) & (z + tolerance < high[:, 2])
+    vertex, triangle = meet.nonzero().unbind(1)
+    triangle = front[triangle]
+    u, v, area = u[triangle], v[triangle], area[triangle]
+    offset = pixels[vertex] - corner[triangle, 0]
+    a = (offset[:, 0] * v[:, 1] - offset[:, 1] * v[:, 0]) / area
+    b = (u[:, 0] * offset[:, 1] - u[:, 1] * offset[:, 0]) / area
+    over = (a >= 0) & (b >= 0) & (a + b <= 1) & (a * u[:, 2] + b * v[:, 2] > offset[:, 2] + tolerance)
+    over &= (triangles[triangle] != vertex.unsqueeze(1)).all(dim=1)
+    visible = normal > 0
+    visible[vertex[over]] = False
+    return visible
 
 
 def nearest_visible(rest: Tensor, visible: Tensor) -> Tensor:
