@@ -21,7 +21,10 @@ from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
 from motion.style import scale_face
-from motion.types import FACE_DIM, FaceMotion, StyleRange
+from motion.types import ARKIT_NAMES, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
+
+# Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
+_SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name in ARKIT_NAMES] + [1.0] * POSE_DIM)
 
 
 @dataclass
@@ -33,6 +36,7 @@ class FaceState(StreamState):
     next_frame: the next frame to come out
     previous: normalised motion of the P frames before it, `[P, 58]`
     ahead: the last window's guess of the frames from `next_frame` on, `[look_ahead, 58]`, or None at the start
+    smoothed: the last frame that came out, before the dials, `[58]`
     """
 
     features: Tensor
@@ -40,6 +44,7 @@ class FaceState(StreamState):
     next_frame: int
     previous: Tensor
     ahead: Tensor | None
+    smoothed: Tensor
     seed: int
     style_expression: Tensor | None
     style_pose: Tensor | None
@@ -60,14 +65,18 @@ class FaceSampler:
         look_ahead: frames beyond the hop that the window covers; they are guessed again by the next window and blended.
         audio_past: features before the window that it hears.
         guidance: classifier-free guidance on the audio; 1 is one pass a step, otherwise two.
+        inertia: 0…1, how much of the frame before stays in head pose, brows and cheeks; it hides the seams of windows.
+            Mouth and lids stay as they are: there a frame of delay shows.
     """
 
     def __init__(self, denoiser: FaceDenoiser, *, steps: int = 5, hop: int = 4, look_ahead: int = 1,
-                 audio_past: int = 10, guidance: float = 1.0) -> None:
+                 audio_past: int = 10, guidance: float = 1.0,
+                 inertia: float = 0.5) -> None:
         if denoiser.training:
             raise ValueError("Expected a denoiser in evaluation mode; call denoiser.eval() first.")
         self.denoiser, self.hop, self.look_ahead, self.audio_past = denoiser, hop, look_ahead, audio_past
         self.guidance = guidance
+        self.keep = inertia * _SLOW
         self.ddim = DDIM()
         self.ddim.set_timesteps(steps)
 
@@ -92,7 +101,7 @@ class FaceSampler:
         pairs = [] if reference is None else net.encode_reference(reference.to(device)[None])
         rest = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
         return FaceState(
-            torch.zeros(0, net.audio_dim, device=device), 0, 0, rest, None, seed,
+            torch.zeros(0, net.audio_dim, device=device), 0, 0, rest, None, rest[-1], seed,
             _moved(style.expression, device), _moved(style.pose, device),
             [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose, False,
         )
@@ -132,12 +141,13 @@ class FaceSampler:
             x = self.ddim.step(self._predict(x, timestep, context), timestep, x)
         window = _blended(state.ahead, x[0])
         hop, ahead = window[:self.hop], window[self.hop:]
+        came_out = _with_inertia(hop, state.smoothed, self.keep.to(hop))
         keep_from = state.next_frame + self.hop - self.audio_past
         drop = max(keep_from - state.first_feature, 0)
-        return hop, replace(
+        return came_out, replace(
             state, features=state.features[drop:], first_feature=state.first_feature + drop,
             next_frame=state.next_frame + self.hop, previous=torch.cat([state.previous, hop])[-len(state.previous):],
-            ahead=ahead,
+            ahead=ahead, smoothed=came_out[-1],
         )
 
     def _context(self, state: FaceState) -> tuple[FaceContext, FaceContext | None]:
@@ -182,6 +192,15 @@ def _blended(ahead: Tensor | None, window: Tensor) -> Tensor:
     count = len(ahead)
     weight = (torch.arange(1, count + 1, device=window.device) / (count + 1))[:, None].to(window.dtype)
     return torch.cat([ahead + (window[:count] - ahead) * weight, window[count:]])
+
+
+def _with_inertia(hop: Tensor, last: Tensor, keep: Tensor) -> Tensor:
+    """y_i = keep · y_(i−1) + (1 − keep) · x_i, frame by frame."""
+    frames = []
+    for frame in hop:
+        last = keep * last + (1 - keep) * frame
+        frames.append(last)
+    return torch.stack(frames)
 
 
 def _padded(features: Tensor, length: int) -> Tensor:

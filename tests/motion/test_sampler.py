@@ -105,6 +105,15 @@ def test_seed_style_and_reference_matter() -> None:
     assert not torch.equal(base, run(0, reference=torch.rand(7, 52)))
 
 
+def test_inertia_smooths_the_head_and_leaves_the_mouth() -> None:
+    plain, heavy, features = sampler(), sampler(), torch.randn(29, C)
+    plain.keep, heavy.keep = plain.keep * 0, heavy.keep * 1.6
+    raw, smooth = (engine.step(features, engine.init_state(0))[0] for engine in (plain, heavy))
+    mouth = [ARKIT_INDEX[name] for name in ("jawOpen", "mouthPucker", "eyeBlinkLeft")]
+    assert torch.equal(raw.expression[:, mouth], smooth.expression[:, mouth])
+    assert smooth.rotation.diff(dim=0).square().mean() < 0.5 * raw.rotation.diff(dim=0).square().mean()
+
+
 def test_guidance_of_one_is_one_pass() -> None:
     features = torch.randn(9, C)
     plain, strong = sampler(), sampler(guidance=2.0)
