@@ -3,7 +3,8 @@
     python tools/make_speech_corpus.py --hours 3 --output corpus --seed 0
 
 Real recordings with transcripts in LJ Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added
-with ``--real FOLDER``; the last `REAL_HELD_OUT` of them are kept for validation.
+with ``--real FOLDER``; the last `REAL_HELD_OUT` of them are kept for validation. With ``--encoder WEIGHTS`` an encoder
+trained before then moves the borders of their phonemes to where it hears them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from chatanyone.checkpoints import load_weights
 from chatanyone.media.audio import read_audio
-from motion.training.align import align
+from motion.audio.encoder import AudioEncoder
+from motion.training.align import align, refine
 from motion.training.articulation import mouth_curves
+from motion.training.audio_task import log_phonemes
 from motion.training.corpus import Utterance, make_utterance, write_shard
 from motion.training.espeak import SpeakRequest
 from motion.training.speech import Espeak, phoneme_labels
@@ -42,19 +46,31 @@ def plan(hours: float, output: Path, seed: int) -> list[tuple[Path, int, bool]]:
     return [(output / "held_out_00000.safetensors", seed * 1_000, True), *train]
 
 
-def align_recording(client: Espeak, path: Path, text: str) -> Utterance:
+def load_encoder(path: Path) -> AudioEncoder:
+    """From a weights file."""
+    config, tensors = load_weights(path, kind="audio")
+    encoder = AudioEncoder(**config)
+    encoder.load_state_dict(tensors)
+    return encoder.eval()
+
+
+def align_recording(client: Espeak, path: Path, text: str, encoder: AudioEncoder | None) -> Utterance:
     """A recording with the phonemes of the synthetic voice that matches it best."""
     samples = read_audio(path)
     matches = [align(samples, client.say(SpeakRequest(text, voice, 165))) for voice in REAL_VOICES]
     speech, _ = min(matches, key=lambda match: match[1])
     speech.voice = path.stem
+    if encoder is not None:
+        # Bounded: an encoder that is sure and wrong must not outweigh all the rest.
+        speech = refine(speech, np.maximum(log_phonemes(encoder, samples), -9))
     return Utterance(speech, phoneme_labels(speech), mouth_curves(speech).astype(np.float16))
 
 
-def make_real(folder: Path, output: Path, client: Espeak) -> None:
+def make_real(folder: Path, output: Path, client: Espeak, encoder: AudioEncoder | None) -> None:
     """The shards ``real_*`` and ``real_held_out_*``."""
     rows = [line.split("|") for line in (folder / "metadata.csv").read_text(encoding="utf-8").splitlines() if line]
-    items = [align_recording(client, folder / f"{row[0]}.flac", row[-1]) for row in tqdm(rows, unit="recording")]
+    items = [align_recording(client, folder / f"{row[0]}.flac", row[-1], encoder)
+             for row in tqdm(rows, unit="recording")]
     write_shard(output / "real_00000.safetensors", items[:-REAL_HELD_OUT])
     write_shard(output / "real_held_out_00000.safetensors", items[-REAL_HELD_OUT:])
 
@@ -66,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", type=Path, help="folder of recordings with metadata.csv to align and add")
+    parser.add_argument("--encoder", type=Path, help="weights of an audio encoder that refines the alignment")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
@@ -73,7 +90,8 @@ def main(argv: list[str] | None = None) -> int:
         for path, seed, held_out in tqdm(todo, unit="shard"):
             make_shard(path, client, seed, held_out, min(SHARD_S, arguments.hours * 3600))
         if arguments.real is not None:
-            make_real(arguments.real, arguments.output, client)
+            encoder = None if arguments.encoder is None else load_encoder(arguments.encoder)
+            make_real(arguments.real, arguments.output, client, encoder)
     return 0
 
 

@@ -1,7 +1,8 @@
 """When a real voice says each phoneme: dynamic time warping against the same words spoken by espeak-ng.
 
 Sakoe & Chiba (1978) on mel cepstra with their mean and variance removed, which is what a synthesiser and a person have
-in common. Pauses that only the person makes are found by their energy.
+in common. Pauses that only the person makes are found by their energy. Once there is an encoder that tells phonemes,
+`refine` lets it move the borders (Viterbi over its posteriors).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 
 from motion.audio.mel import HOP, SAMPLE_RATE, log_mel
-from motion.training.speech import Phone, Speech
+from motion.training.phonemes import PHONEME_INDEX, SILENCE, parse_ipa
+from motion.training.speech import LABEL_HZ, Phone, Speech
 
 FRAME_S = HOP / SAMPLE_RATE
 _CEPSTRA = 16
@@ -108,3 +110,57 @@ def align(samples: np.ndarray, spoken: Speech) -> tuple[Speech, float]:
     phones = [replace(phone, start_s=moved(phone.start_s), end_s=moved(phone.end_s)) for phone in spoken.phonemes]
     phones = [phone for phone in phones if phone.end_s > phone.start_s]
     return replace(spoken, samples=samples, phonemes=_with_pauses(phones, _quiet_stretches(samples))), score
+
+
+def best_states(scores: np.ndarray, skippable: np.ndarray) -> np.ndarray:
+    """Viterbi, left to right: which state each row is in.
+
+    Args:
+        scores: log probability of each row in each state, ``[R, S]``
+        skippable: states that may be left out, bool ``[S]``
+
+    Returns:
+        int ``[R]``, from the first state (or the second, when the first may be skipped) to the last (likewise)
+    """
+    R, S = scores.shape
+    best = np.full(S, -np.inf)
+    best[0] = scores[0, 0]
+    if S > 1 and skippable[0]:
+        best[1] = scores[0, 1]
+    came_from = np.zeros((R, S), np.int8)
+    for row in range(1, R):
+        step = np.r_[-np.inf, best[:-1]]
+        skip = np.where(np.r_[False, False, skippable[1:-1]], np.r_[-np.inf, -np.inf, best[:-2]], -np.inf)[:S]
+        choices = np.stack([best, step, skip])
+        came_from[row] = choices.argmax(0)
+        best = choices.max(0) + scores[row]
+    state = S - 1 - int(S > 1 and skippable[-1] and best[-2] > best[-1])
+    path = np.zeros(R, int)
+    for row in range(R - 1, -1, -1):
+        path[row] = state
+        state -= came_from[row, state]
+    return path
+
+
+def refine(speech: Speech, log_probabilities: np.ndarray, reach_s: float = 0.2) -> Speech:
+    """Move the borders of the phonemes to where an encoder hears them.
+
+    Args:
+        speech: with phonemes already roughly in place
+        log_probabilities: of `PHONEME_CLASSES` at 50 Hz, ``[R, P]``
+        reach_s: how far from its present place a phoneme may be found
+    """
+    states = [(index, PHONEME_INDEX[name]) for index, phone in enumerate(speech.phonemes)
+              for name in parse_ipa(phone.ipa) or ["sil"]]
+    owner, classes = (np.array(column) for column in zip(*states))
+    seconds = np.arange(len(log_probabilities))[:, None] / LABEL_HZ
+    starts = np.array([phone.start_s for phone in speech.phonemes])[owner] - reach_s
+    ends = np.array([phone.end_s for phone in speech.phonemes])[owner] + reach_s
+    outside = np.maximum(starts - seconds, 0) + np.maximum(seconds - ends, 0)
+    path = best_states(log_probabilities[:, classes] - 100 * outside, classes == SILENCE)
+    rows = owner[path]
+    edges = np.r_[0, np.flatnonzero(np.diff(rows)) + 1]
+    times = np.r_[0.0, (edges[1:] - 0.5) / LABEL_HZ, speech.duration_s]
+    phones = [replace(speech.phonemes[rows[edge]], start_s=float(start), end_s=float(end))
+              for edge, start, end in zip(edges, times[:-1], times[1:])]
+    return replace(speech, phonemes=phones)

@@ -172,11 +172,21 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _predict(model: AudioEncoder, clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rows = len(clip.phonemes)
-    samples = torch.from_numpy(clip.samples.astype(np.float32) / 32767)
-    features = model(stream_mel(samples, rows + model.delay, model.n_mels)[None])[0, model.delay:]
+    features = _rows(model, clip.samples.astype(np.float32) / 32767)
     return (model.phoneme_logits(features).argmax(-1).numpy(), clip.phonemes, model.curves(features).numpy(),
             clip.curves.astype(np.float32))
+
+
+def _rows(model: AudioEncoder, samples: np.ndarray) -> Tensor:
+    """Encoder rows of a clip, each at its own instant: ``[N]`` → ``[ceil(N / 320), C]``."""
+    rows = -(-len(samples) // ROW_SAMPLES)
+    return model(stream_mel(torch.from_numpy(samples), rows + model.delay, model.n_mels)[None])[0, model.delay:]
+
+
+@torch.no_grad()
+def log_phonemes(model: AudioEncoder, samples: np.ndarray) -> np.ndarray:
+    """Log probability of every phoneme class at 50 Hz: float32 ``[N]`` → ``[ceil(N / 320), 43]``."""
+    return model.phoneme_logits(_rows(model, samples)).float().log_softmax(-1).numpy()
 
 
 def aperture(curves: np.ndarray) -> np.ndarray:

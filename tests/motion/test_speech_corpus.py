@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from motion.training.align import align, warp_path
+from motion.training.align import align, best_states, refine, warp_path
 from motion.training.augment import augment_mel, augment_samples
 from motion.training.corpus import make_utterance, read_corpus, read_shard, shard_paths, write_shard
 from motion.training.espeak import SpeakRequest
-from motion.training.speech import Espeak, join, silence
+from motion.training.phonemes import PHONEME_DIM, PHONEME_INDEX, SILENCE
+from motion.training.speech import Espeak, Phone, Speech, join, phoneme_labels, silence
 
 pytest.importorskip("espeakng_loader")
 
@@ -84,6 +85,24 @@ def test_alignment_prefers_the_right_words() -> None:
         scores = [align(real.samples, client.say(SpeakRequest(text, "en-us")))[1]
                   for text in ("we move above the river", "thirty six cheese sticks")]
     assert scores[0] < 0.9 * scores[1]
+
+
+def test_best_states_by_hand() -> None:
+    likely = np.log(np.array([[.9, .1, .1], [.8, .3, .1], [.1, .2, .9], [.1, .1, .9]]))
+    assert best_states(likely, np.array([False, True, False])).tolist() == [0, 0, 2, 2]
+    # Nothing may be skipped: 0 1 2 2 (.9 · .3 · .9 · .9) beats 0 0 1 2 (.9 · .8 · .2 · .9).
+    assert best_states(likely, np.array([False, False, False])).tolist() == [0, 1, 2, 2]
+    assert best_states(likely[:, :1], np.array([False])).tolist() == [0, 0, 0, 0]
+
+
+def test_refinement_moves_borders_to_where_the_sounds_are() -> None:
+    phones = [Phone(0.0, 0.1, ""), Phone(0.1, 0.2, "m"), Phone(0.2, 0.4, "a", 2)]
+    speech = Speech(np.zeros(6400, np.float32), phones)
+    truth = [SILENCE] * 3 + [PHONEME_INDEX["m"]] * 6 + [PHONEME_INDEX["a"]] * 11
+    found = refine(speech, np.log(np.eye(PHONEME_DIM)[truth] + 1e-3))
+    assert [phone.ipa for phone in found.phonemes] == ["", "m", "a"]
+    assert [phone.start_s for phone in found.phonemes] == pytest.approx([0.0, 0.05, 0.17])
+    assert found.phonemes[-1].end_s == pytest.approx(0.4) and phoneme_labels(found).tolist() == truth
 
 
 @pytest.mark.parametrize("seed", range(12))
