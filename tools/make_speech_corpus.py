@@ -48,7 +48,7 @@ def plan(hours: float, output: Path, seed: int) -> list[tuple[Path, int, bool]]:
 
 def load_encoder(path: Path) -> AudioEncoder:
     """From a weights file."""
-    config, tensors = load_weights(path, kind="audio")
+    config, tensors = load_weights(path, kind="audio_encoder")
     encoder = AudioEncoder(**config)
     encoder.load_state_dict(tensors)
     return encoder.eval()

@@ -87,7 +87,7 @@ class AudioTask:
         real_share: fraction of real recordings in a batch, when the corpus has any
     """
 
-    kind = "audio"
+    kind = "audio_encoder"
 
     def __init__(self, corpus: str | Path, encoder: EncoderConfig | None = None, batch_size: int = 16,
                  seconds: float = 4.0, real_share: float = 0.2, dropout: float = 0.05) -> None:

@@ -21,7 +21,7 @@ SENTENCE = "Maybe five people will move above the river tomorrow."
 
 @pytest.fixture(scope="module")
 def stream(repository: Path) -> AudioStream:
-    config, tensors = load_weights(repository / "motion" / "weights" / "audio.safetensors", kind="audio")
+    config, tensors = load_weights(repository / "motion" / "weights" / "audio_encoder.safetensors", kind="audio_encoder")
     encoder = AudioEncoder(**config)
     encoder.load_state_dict(tensors)
     return AudioStream(encoder)
