@@ -30,6 +30,7 @@ __all__ = ["MINIMUM_FACE_PX", "Portrait", "default_cache_dir", "prepare_portrait
 MINIMUM_FACE_PX = 48  # forehead to chin; below, the mesh has nothing to hold on to
 _LARGEST_FACE_PX = 420  # more pixels than any frame can show: the picture is shrunk first
 _TURNED, _PROFILE = 0.55, 1.25  # yaw asymmetry: warn, refuse
+_MOST_OUTSIDE = 0.12  # part of the landmarks
 _HAND_CONFIDENCE = 0.5
 
 Image = NDArray[np.uint8]
@@ -175,14 +176,19 @@ def _choose_face(
     else:
         raise PortraitError(f"expected a face number from 1 to {len(faces)} (1 is the leftmost), got {number}; "
                             f"the picture shows {len(faces)} face{'s' * (len(faces) > 1)}")
-    _check_face(chosen, warnings)
+    _check_face(chosen, (W, H), warnings)
     return chosen, len(faces) > 1
 
 
-def _check_face(face: Face, warnings: list[str]) -> None:
+def _check_face(face: Face, size: tuple[int, int], warnings: list[str]) -> None:
     if face.height_px < MINIMUM_FACE_PX:
         raise PortraitError(f"expected a face at least {MINIMUM_FACE_PX} pixels high, found one of "
                             f"{face.height_px:.0f} pixels; use a larger or closer picture")
+    points = face.landmarks[:, :2]
+    outside = float(((points < 0) | (points > np.array(size))).any(axis=1).mean())
+    if outside > _MOST_OUTSIDE:
+        raise PortraitError(f"expected a whole face, found one of which {outside:.0%} lies beyond the picture's edge; use a "
+                            "picture that shows the whole head")
     turned = abs(yaw_asymmetry(face.landmarks))
     if turned > _PROFILE:
         raise PortraitError("expected a face seen from the front, found one in profile; use a picture in which both "

@@ -141,7 +141,7 @@ def _tallest(person: Person, for_hands: bool) -> float:
     """From the picture's bottom to the headroom: never below the bottom, where clothes would have to be made up."""
     H, _ = person.mask.shape
     top = person.head_top
-    if top <= 2:  # the head is cut by the picture's edge: nothing to add above it
+    if top <= max(2, 0.06 * person.face.height_px):  # the head is cut by the picture's edge: nothing to add above it
         return float(H)
     return max(float(H), (H - top) / (1 - (_MOST_HEADROOM if for_hands else _HEADROOM)))
 

@@ -210,10 +210,15 @@ def test_a_profile_is_refused_and_a_turned_face_warned_of(astronaut: Image) -> N
         face = Face(np.zeros(4, np.float32), 1.0, turned)
         if refused:
             with pytest.raises(PortraitError, match="profile"):
-                module._check_face(face, [])
+                module._check_face(face, (512, 512), [])
         else:
-            module._check_face(face, warnings)
+            module._check_face(face, (512, 512), warnings)
     assert len(warnings) == 1 and "turned far to the side" in warnings[0]
+
+
+def test_half_a_face_is_refused(astronaut: Image) -> None:
+    with pytest.raises(PortraitError, match=r"\d\d% lies beyond the picture's edge"):
+        prepare_portrait(np.ascontiguousarray(astronaut[:, 200:]))
 
 
 @pytest.mark.parametrize("image", [
