@@ -96,8 +96,9 @@ class Driver:
 
     def _source(self) -> RenderSource:
         portrait, template = self.portrait, self.template
-        head = Surface(template.triangles, self.rest_vertices[:, :2], _trust(template, self.rest_vertices), template.part,
-                       template.arch)
+        trust = _trust(template, self.rest_vertices)
+        counts = (trust[template.triangles] > 0).any(1)  # where no corner counts, the smooth field is all there is
+        head = Surface(template.triangles[counts], self.rest_vertices[:, :2], trust, template.part[counts], template.arch)
         return RenderSource(
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
             hands=[rig.surface for rig in self.hands if rig.surface is not None],

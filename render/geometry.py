@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from render.mouth import mouth_colours
+from render.rasterize import Fragments
 from render.types import Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, enlarge, field_matrix, sample, smooth_field
 
@@ -42,8 +43,7 @@ class Proposal:
 def prepare(source: RenderSource) -> None:
     """Compute once what depends on the picture alone."""
     source.cache["field"] = field_matrix(source.control.cpu(), source.size).to(source.control.device)
-    rows, columns = _window(source.face_box)
-    source.cache["face_plate"] = F.interpolate(source.plate[None, :, rows, columns], scale_factor=SUPERSAMPLE, mode="bilinear")
+    source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
     source.cache["layer"] = torch.cat([source.foreground * source.matte, source.matte])[None]
 
 
@@ -73,32 +73,32 @@ def draw(source: RenderSource, drive: RenderDrive, coarse: Tensor) -> Proposal:
     return Proposal(frame, alpha, flow, face, hand_image)
 
 
-def _window(box: tuple[int, int, int]) -> tuple[slice, slice]:
-    x0, y0, side = box
-    return slice(y0, y0 + side), slice(x0, x0 + side)
-
-
 def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource, drive: RenderDrive) -> Tensor:
-    """Redraw the face window with mesh flow and the inner mouth, supersampled (all in place); returns its control image."""
+    """Redraw the face with mesh flow and the inner mouth, supersampled (all in place); returns the control image of the
+    face window."""
     x0, y0, side = source.face_box
-    rows, columns = _window(source.face_box)
-    origin = drive.head.new_tensor([x0, y0, 0])
-    vertices = (drive.head - origin) * drive.head.new_tensor([SUPERSAMPLE, SUPERSAMPLE, 1])
-    fine = side * SUPERSAMPLE
-    fragments, attributes = draw_surface(source.head, vertices, (0, 0, fine, fine))
+    control = frame.new_zeros(len(drive), 8, side, side)
+    box = _face_extent(source, drive)
+    if box is None:
+        return control
+    left, top, width, height = box
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    fragments, attributes = _draw_fine(source, drive, box)
     part = torch.where(fragments.mask, source.head.part[fragments.triangle], -1)
     mesh, weight = attributes[:, :2], attributes[:, 2:3]
-    mouth = _mouth_window(source, drive)
+    mouth = _mouth_window(box, drive)
     inside = _is_mouth(part[:, mouth[0], mouth[1]])
     _fill_inwards(mesh[:, :, mouth[0], mouth[1]], weight[:, :, mouth[0], mouth[1]], inside)
-    window = F.interpolate(flow[:, :, rows, columns], scale_factor=SUPERSAMPLE, mode="bilinear", align_corners=False)
-    window = torch.lerp(window, mesh, weight)
+    around = flow[:, :, top - 1:top + height + 1, left - 1:left + width + 1]  # so that the window's edge is interpolated too
+    window = F.interpolate(around, scale_factor=SUPERSAMPLE, mode="bilinear", align_corners=False)
+    window = torch.lerp(window[:, :, SUPERSAMPLE:-SUPERSAMPLE, SUPERSAMPLE:-SUPERSAMPLE], mesh, weight)
     layer = sample(source.cache["layer"], window)
-    layer[:, :3] += (1 - layer[:, 3:]) * source.cache["face_plate"]
-    control = frame.new_zeros(len(drive), 8, side, side)
-    _draw_mouth(layer[:, :3, mouth[0], mouth[1]], control, mouth, source, drive, part, fragments.depth, attributes, inside)
-    control[:, 4] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] == Part.EYE
-    control[:, 7] = weight[:, 0, ::SUPERSAMPLE, ::SUPERSAMPLE]
+    plate = source.plate[None, :, rows, columns]
+    layer[:, :3] += (1 - layer[:, 3:]) * F.interpolate(plate, scale_factor=SUPERSAMPLE, mode="nearest")
+    inner = control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]
+    _draw_mouth(layer[:, :3, mouth[0], mouth[1]], inner, mouth, source, drive, part, fragments.depth, attributes, inside)
+    inner[:, 4] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] == Part.EYE
+    inner[:, 7] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] >= 0
     layer = _halve(layer)
     frame[:, :, rows, columns] = layer[:, :3]
     alpha[:, :, rows, columns] = layer[:, 3:]
@@ -106,20 +106,38 @@ def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
     return control
 
 
+def _face_extent(source: RenderSource, drive: RenderDrive) -> tuple[int, int, int, int] | None:
+    """x0, y0, width, height px around the driven face in all frames of the batch, within the face window."""
+    x0, y0, side = source.face_box
+    points = drive.head[:, source.cache["face_vertices"], :2]
+    low, high = points.amin((0, 1)).floor().int().tolist(), points.amax((0, 1)).ceil().int().tolist()
+    H, W = source.size
+    left, top = max(low[0], x0, 1), max(low[1], y0, 1)
+    width, height = min(high[0], x0 + side, W - 1) - left, min(high[1], y0 + side, H - 1) - top
+    return (left, top, width, height) if width > 0 and height > 0 else None
+
+
+def _draw_fine(source: RenderSource, drive: RenderDrive, box: tuple[int, int, int, int]) -> tuple[Fragments, Tensor]:
+    """The head mesh in a part of the frame, `SUPERSAMPLE` times finer."""
+    left, top, width, height = box
+    vertices = (drive.head - drive.head.new_tensor([left, top, 0])) * drive.head.new_tensor([SUPERSAMPLE, SUPERSAMPLE, 1])
+    return draw_surface(source.head, vertices, (0, 0, width * SUPERSAMPLE, height * SUPERSAMPLE))
+
+
 def _halve(image: Tensor) -> Tensor:
     """2 × 2 mean; on CPU four strided views are several times faster than pooling."""
     return (image[..., ::2, ::2] + image[..., 1::2, ::2] + image[..., ::2, 1::2] + image[..., 1::2, 1::2]) * 0.25
 
 
-def _mouth_window(source: RenderSource, drive: RenderDrive) -> tuple[slice, slice]:
-    """Rows and columns, in fine pixels of the face window, around the mouth in all frames of the batch; even numbers."""
-    x0, y0, side = source.face_box
+def _mouth_window(box: tuple[int, int, int, int], drive: RenderDrive) -> tuple[slice, slice]:
+    """Rows and columns, in fine pixels of the box, around the mouth in all frames of the batch; even numbers."""
+    left, top, width, height = box
     points = drive.face_keypoints[:, 13:19, :2]  # mouth corners and lips
-    margin = side // 12
+    margin = width // 8
     low = (points.amin((0, 1)).floor().int() - margin).tolist()
     high = (points.amax((0, 1)).ceil().int() + margin).tolist()
-    columns = slice(max(low[0] - x0, 0) * SUPERSAMPLE, max(min(high[0] - x0, side), 1) * SUPERSAMPLE)
-    return slice(max(low[1] - y0, 0) * SUPERSAMPLE, max(min(high[1] - y0, side), 1) * SUPERSAMPLE), columns
+    columns = slice(max(low[0] - left, 0) * SUPERSAMPLE, max(min(high[0] - left, width), 1) * SUPERSAMPLE)
+    return slice(max(low[1] - top, 0) * SUPERSAMPLE, max(min(high[1] - top, height), 1) * SUPERSAMPLE), columns
 
 
 def _is_mouth(part: Tensor) -> Tensor:

