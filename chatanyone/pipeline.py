@@ -8,6 +8,7 @@ one, an old one can be stepped again, `tensors` turns one into a safetensors fil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
@@ -219,9 +220,10 @@ class AvatarPipeline:
     @torch.inference_mode()
     def _advance(self, samples: Tensor, state: PipelineState, last: bool = False) -> tuple[list[Frame], PipelineState]:
         """One pass through all stages."""
-        features, state = self._hear(samples, state, last)
-        given, state = self._move_face(features, state, last)
-        face, body, state = self._move_body(features, given, state, last)
+        with _one_thread():
+            features, state = self._hear(samples, state, last)
+            given, state = self._move_face(features, state, last)
+            face, body, state = self._move_body(features, given, state, last)
         if self.on_motion is not None and len(face.expression):
             self.on_motion(face, body)
         frames = self._render(face, body, state)
@@ -259,6 +261,19 @@ class AvatarPipeline:
             return []
         pictures = state.scene(face, body).clamp(0, 1).mul(255).round().to(torch.uint8)
         return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The motion nets are small: on a busy machine threads that wait for one another cost them tenfold (measured: 3 s of
+    speech through the encoder beside seven other processes on two cores took 9 to 35 s with two threads, 1 to 1.6 s with
+    one)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _restored(fresh: Any, tensors: dict[str, Tensor]) -> Any:
