@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from render.layers import ResBlock, channels_last, conv
+from render.layers import ResBlock, channels_last, conv, stem
 
 
 class Appearance(NamedTuple):
@@ -28,15 +28,16 @@ class AppearanceEncoder(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.stem = conv(7 * 4, width, stride=2)
+        self.stem = stem(7, width)
+        self.shrink = conv(width, width, stride=2)
         self.quarter = ResBlock(width)
         self.down = conv(width, 2 * width, stride=2)
         self.eighth = ResBlock(2 * width)
 
     def forward(self, layer: Tensor, plate: Tensor) -> Appearance:
         """Args: layer ``[B, 4, H, W]`` person (premultiplied) and matte; plate ``[B, 3, H, W]``."""
-        x = channels_last(F.pixel_unshuffle(torch.cat([layer, plate], 1) - 0.5, 2))
-        quarter = self.quarter(self.stem(x))
+        half = F.relu(self.stem(channels_last(torch.cat([layer, plate], 1))))
+        quarter = self.quarter(self.shrink(half))
         eighth = self.eighth(self.down(F.relu(quarter)))
         weight = F.avg_pool2d(layer[:, 3:], 8)
         vector = (eighth * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-3)

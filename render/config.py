@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """Channels and bounds. Our choice throughout: the paper gives no sizes; these keep a frame below 10 GFLOP.
+    """Channels and bounds. Our choice throughout: the paper gives no sizes; these keep a frame at about 6 GFLOP.
 
     features: channels of the appearance features at 1/4 and (twice that) at 1/8
     motion: of the warping-field net at 1/8
@@ -20,8 +20,8 @@ class RenderConfig:
     backbone: timm name of the finder of implicit body keypoints
     """
 
-    features: int = 32
-    motion: int = 48
+    features: int = 16
+    motion: int = 32
     generator: int = 32
     face: int = 32
     flow_bound: float = 8.0

@@ -33,7 +33,7 @@ def motion_inputs(driving: Tensor, resting: Tensor, coarse: Tensor, layer: Tenso
     B, _, h, w = coarse.shape
     offset = (coarse - identity_flow((h * STRIDE, w * STRIDE), STRIDE, coarse.device)) / FLOW_UNIT
     warped = sample(layer, coarse / STRIDE)
-    return channels_last(torch.cat([driving - resting, offset, warped, layer.expand(B, -1, -1, -1)], 1))
+    return torch.cat([driving - resting, offset, warped, layer.expand(B, -1, -1, -1)], 1)
 
 
 class DenseMotion(nn.Module):
@@ -63,7 +63,7 @@ class DenseMotion(nn.Module):
 
     def forward(self, x: Tensor, vector: Tensor) -> Motion:
         """Args: x of `motion_inputs`; vector ``[B or 1, appearance]``."""
-        high = F.relu(self.stem(x))
+        high = F.relu(self.stem(channels_last(x)))
         middle = F.relu(self.down(high))
         deep = self.bottom(self.deeper(middle) + self.person(vector)[..., None, None])
         y = F.relu(self.up(torch.cat([upsample(F.relu(deep)), middle], 1)))

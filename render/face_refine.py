@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from render.generator import masked_residual
-from render.layers import ResBlock, channels_last, conv, upsample, zero_conv
+from render.generator import RESIDUAL_CHANNELS, masked_residual
+from render.layers import ResBlock, channels_last, conv, stem, upsample, zero_conv
 
 FEATHER = 1 / 8  # of the window's side over which the pass fades out
 
@@ -34,7 +34,7 @@ class FaceRefine(nn.Module):
     def __init__(self, width: int = 32, points: int = 21, appearance: int = 64, bound: float = 0.5) -> None:
         super().__init__()
         half, deep, self.bound = width // 2, width * 2, bound
-        self.stem = conv((3 + 3 + 8) * 4, half)
+        self.stem = stem(3 + 3 + 8, half)
         self.down = conv(half, width, stride=2)
         self.encode = ResBlock(width)
         self.deeper = conv(width, deep, stride=2)
@@ -45,17 +45,18 @@ class FaceRefine(nn.Module):
         self.decode = ResBlock(width)
         self.upper = conv(width, half, kernel=1)
         self.top = conv(half, half)
-        self.out = zero_conv(half, 4 * 4)
+        self.out = zero_conv(half, RESIDUAL_CHANNELS)
 
     def forward(self, window: Tensor, source: Tensor, control: Tensor, heat: Tensor, vector: Tensor) -> Tensor:
         """The change of colour.
 
-        Args: window ``[B, 3, S, S]`` of the frame; source ``[1, 3, S, S]`` of the picture; control ``[B, 8, S, S]``; heat
-        ``[B, 21, S/8, S/8]`` of Eq. 2's keypoints; vector ``[B or 1, appearance]``. Returns ``[B, 3, S, S]``, already faded out.
+        Args: window ``[B, 3, S, S]`` of the frame; source ``[1, 3, S, S]`` of the picture; control ``[B, 8, S, S]``;
+        heat ``[B, 21, S/8, S/8]`` of Eq. 2's keypoints; vector ``[B or 1, appearance]``.
+        Returns ``[B, 3, S, S]``, already faded out.
         """
         B, _, S, _ = window.shape
-        seen = torch.cat([window - 0.5, source.expand(B, -1, -1, -1) - 0.5, control], 1)
-        half = F.relu(self.stem(channels_last(F.pixel_unshuffle(seen, 2))))
+        seen = torch.cat([window, source.expand(B, -1, -1, -1), control], 1)
+        half = F.relu(self.stem(channels_last(seen)))
         middle = self.encode(self.down(half))
         deep = self.deeper(F.relu(middle)) + self.points(channels_last(heat)) + self.person(vector)[..., None, None]
         deep = self.bottom(deep)

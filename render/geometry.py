@@ -98,7 +98,7 @@ def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
     inner = control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]
     _draw_mouth(layer[:, :3, mouth[0], mouth[1]], inner, mouth, source, drive, part, fragments.depth, attributes, inside)
     inner[:, 4] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] == Part.EYE
-    inner[:, 7] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] >= 0
+    inner[:, 7] = weight[:, 0, ::SUPERSAMPLE, ::SUPERSAMPLE]
     layer = _halve(layer)
     frame[:, :, rows, columns] = layer[:, :3]
     alpha[:, :, rows, columns] = layer[:, 3:]

@@ -18,6 +18,13 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool
     return layer
 
 
+def stem(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    """Full size to 1/2: pixels of 4 × 4 windows, read in place (a `pixel_unshuffle` costs more than the convolution)."""
+    layer = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=bias)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
+
+
 def zero_conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution whose output is zero until it is trained."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)

@@ -63,12 +63,13 @@ class Renderer(nn.Module):
             proposal = draw(source, drive, coarse + motion.flow)
             frame = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
             if face_refine:
-                self._refine(frame, proposal, source, drive, motion.offset * implicit_offset)
+                rows, columns = face_window(source)
+                window = frame[:, :, rows, columns]
+                window += self.refine(window, proposal.face, source, drive, motion.offset * implicit_offset)
         return frame.clamp_(0, 1)
 
-    @torch.no_grad()
     def look(self, source: RenderSource) -> Appearance:
-        """What is computed once per picture."""
+        """What is computed once per picture, kept in the source's cache."""
         cache = source.cache
         if "appearance_vector" not in cache:
             if "layer" not in cache:
@@ -92,19 +93,25 @@ class Renderer(nn.Module):
 
     def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: bool) -> Tensor:
         """The proposed frame with the generator's residual."""
-        quarter, eighth = warp_features(appearance, proposal.flow, occlusion)
+        flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
+        quarter, eighth = warp_features(appearance, flow, occlusion)
         residual = self.generator(proposal.frame, proposal.alpha, quarter, eighth, proposal.hands if hands else None)
         return proposal.frame + residual
 
-    def _refine(self, frame: Tensor, proposal: Proposal, source: RenderSource, drive: RenderDrive, offset: Tensor) -> None:
-        """Add the face pass's residual inside the face window (in place)."""
-        x0, y0, side = source.face_box
-        window = frame[:, :, y0:y0 + side, x0:x0 + side]
+    def refine(self, window: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, offset: Tensor) -> Tensor:
+        """The face pass's change of the face window ``[B, 3, S, S]``; offset is Eq. 2's Δ in window sides."""
         if "face_source" not in source.cache:
-            whole = source.cache["layer"][:, :3] + (1 - source.cache["layer"][:, 3:]) * source.plate
-            source.cache["face_source"] = whole[:, :, y0:y0 + side, x0:x0 + side].contiguous()
+            rows, columns = face_window(source)
+            layer = source.cache["layer"][:, :, rows, columns]
+            source.cache["face_source"] = layer[:, :3] + (1 - layer[:, 3:]) * source.plate[:, rows, columns]
         heat = face_heat(drive.face_keypoints, offset, source.face_box)
-        window += self.face(window, source.cache["face_source"], proposal.face, heat, source.cache["appearance_vector"])
+        return self.face(window, source.cache["face_source"], control, heat, source.cache["appearance_vector"])
+
+
+def face_window(source: RenderSource) -> tuple[slice, slice]:
+    """Rows and columns."""
+    x0, y0, side = source.face_box
+    return slice(y0, y0 + side), slice(x0, x0 + side)
 
 
 def implicit_body(source: RenderSource, points: Tensor, offset: Tensor) -> Tensor:
@@ -126,11 +133,13 @@ def face_heat(projected: Tensor, offset: Tensor, box: tuple[int, int, int]) -> T
 
 
 def warp_features(appearance: Appearance, flow: Tensor, occlusion: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture's features where the frame shows them; flow ``[B, 2, H, W]`` px, occlusion ``[B, 1, H/8, W/8]``."""
-    quarter = F.interpolate(flow, scale_factor=1 / 4, mode="bilinear") / 4
-    eighth = F.interpolate(quarter, scale_factor=1 / 2, mode="bilinear") / 2
+    """The picture's features where the frame shows them, at 1/4 and 1/8.
+
+    Args: flow ``[B, 2, H/4, W/4]`` px of the full picture; occlusion ``[B, 1, H/8, W/8]``.
+    """
+    coarse = F.interpolate(flow, scale_factor=1 / 2, mode="bilinear")
     seen = F.interpolate(occlusion, scale_factor=2, mode="bilinear")
-    return sample(appearance.quarter, quarter) * seen, sample(appearance.eighth, eighth) * occlusion
+    return sample(appearance.quarter, flow / 4) * seen, sample(appearance.eighth, coarse / 8) * occlusion
 
 
 def _heat(points: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,231 @@
+"""Training of the renderer: all nets together, on crops, from pairs whose geometry is already computed.
+
+The warping-field net learns from the true flow and from the picture at 1/4; the generator and the face pass from the true
+picture, on one random crop and on the crop around the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from render.config import RenderConfig
+from render.dense_motion import Motion
+from render.renderer import Renderer, warp_features
+from render.training.adversarial import AdversarialLoss
+from render.training.data import RenderPair, pair_paths, read_pair, unpack
+from render.training.discriminator import MultiScaleDiscriminator
+from render.training.losses import (
+    EYE_WEIGHT, MOUTH_WEIGHT, gradient_loss, psnr, region_weight, sharpness, weighted_l1)
+from render.training.rocketbox import Area
+from render.types import RenderDrive, RenderSource
+from render.warp import enlarge, sample
+
+CROP = 256  # px
+GRID = 8  # px: crops start on multiples of it
+# Hands follow the smooth field alone in these pairs: what the nets could learn there is to blur.
+HANDS = {int(Area.HAND_LEFT): 0.2, int(Area.HAND_RIGHT): 0.2}
+REGIONS = {int(Area.MOUTH): MOUTH_WEIGHT, int(Area.EYE): EYE_WEIGHT, **HANDS}
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each part counts. Our choice. restraint: on the size of colour residuals; adversarial starts late and light."""
+
+    flow: float = 0.5
+    warp: float = 1.0
+    occlusion: float = 0.05
+    gradient: float = 1.0
+    restraint: float = 0.05
+    adversarial: float = 0.0
+    adversarial_from: int = 2000
+    matching: float = 0.0
+
+
+@dataclass
+class _Scene:
+    """What all crops of one pair share."""
+
+    pair: RenderPair
+    source: RenderSource
+    drive: RenderDrive
+    motion: Motion
+    flow: Tensor  # [1, 2, H, W] px, corrected, without gradient
+    quarter: Tensor
+    eighth: Tensor
+
+
+class RenderTask:
+    """Trains a `Renderer`.
+
+    Args:
+        folder: of pairs made by ``tools/make_render_pairs.py``.
+        sizes: fields of `RenderConfig`.
+        held_out: how many held-out pairs a validation looks at.
+    """
+
+    kind = "render"
+
+    def __init__(self, folder: Path, sizes: dict[str, Any] | None = None, weights: LossWeights | None = None,
+                 held_out: int = 12) -> None:
+        self.folder, self.weights, self.held_out = folder, weights or LossWeights(), held_out
+        self.config = asdict(RenderConfig(**(sizes or {})))
+        if not pair_paths(folder, "train"):
+            raise ValueError(f"no training pairs in {folder}; make them with tools/make_render_pairs.py")
+        self.adversary: AdversarialLoss | None = None
+
+    def build(self) -> Renderer:
+        return Renderer(**self.config)
+
+    def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
+        """One pair at a time: face windows differ in size."""
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            paths = pair_paths(self.folder, "train")
+            for index in torch.randperm(len(paths), generator=generator).tolist():
+                yield read_pair(paths[index])
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, Renderer)
+        scene = _scene(model, unpack(batch))
+        parts = {"flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
+        rows, columns = _random_crop(scene.pair)
+        made, geometric = _generate(model, scene, rows, columns)
+        parts |= _named("body", self._picture_losses(scene.pair, made, geometric, rows, columns))
+        face, start, window = _refine(model, scene)
+        parts |= _named("face", self._picture_losses(scene.pair, face, start, *window))
+        if self.weights.adversarial and step >= self.weights.adversarial_from:
+            parts |= self._adversarial(face, scene.pair.target[:, :, window[0], window[1]])
+        total = sum((value * self._weight(name) for name, value in parts.items()), face.new_zeros(()))
+        return total, {name: float(value.detach()) for name, value in parts.items()}
+
+    def _weight(self, name: str) -> float:
+        return float(getattr(self.weights, name.partition("_")[2] or name, 1.0))
+
+    @staticmethod
+    def _flow_loss(scene: _Scene) -> Tensor:
+        """Distance of the smooth field from the truth where the source shows it; in units of 8 px, forgiving outliers."""
+        pair = scene.pair
+        error = (pair.coarse + scene.motion.flow - pair.true_flow) / 8
+        return (F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=0.2) * pair.seen).mean()
+
+    @staticmethod
+    def _picture_losses(pair: RenderPair, made: Tensor, start: Tensor, rows: slice, columns: slice) -> dict[str, Tensor]:
+        true, weight = pair.target[:, :, rows, columns], region_weight(pair.area[:, :, rows, columns], REGIONS, spread=7)
+        return {"l1": weighted_l1(made, true, weight), "gradient": gradient_loss(made, true, weight),
+                "restraint": (made - start).abs().mean()}
+
+    def _adversarial(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        if self.adversary is None:
+            self.adversary = AdversarialLoss(MultiScaleDiscriminator().to(made.device))
+        self.adversary.train_adv(made, true)
+        adversarial, matching = self.adversary(made, true)
+        return {"adversarial": adversarial, "matching": matching}
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """dB over held-out people, geometry alone and with the nets; sharpness is 1 where as sharp as the truth."""
+        assert isinstance(model, Renderer)
+        rows = [_scores(model, unpack(read_pair(path))) for path in pair_paths(self.folder, "held_out")[:self.held_out]]
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} if rows else {}
+
+
+def draw_pair(model: Renderer, pair: RenderPair) -> Tensor:
+    """The whole frame ``[1, 3, H, W]`` as the nets draw it."""
+    scene = _scene(model, pair)
+    H, W = pair.target.shape[-2:]
+    frame, _ = _generate(model, scene, slice(0, H), slice(0, W))
+    rows, columns = pair.window
+    window = frame[:, :, rows, columns]
+    window += model.refine(window, pair.control, scene.source, scene.drive, scene.motion.offset)
+    return frame.clamp(0, 1)
+
+
+def _scores(model: Renderer, pair: RenderPair) -> dict[str, float]:
+    with torch.autocast(pair.frame.device.type, torch.bfloat16):
+        made = draw_pair(model, pair)
+    person, face = (pair.target_alpha > 0.5).float(), torch.zeros_like(pair.target_alpha)
+    rows, columns = pair.window
+    face[:, :, rows, columns] = person[:, :, rows, columns]
+    mouth = (F.max_pool2d((pair.area == Area.MOUTH).float(), 15, 1, 7) > 0).float()
+    scores: dict[str, float] = {}
+    for name, picture in (("geometry", pair.frame), ("nets", made)):
+        scores |= {f"{name}_person": psnr(picture, pair.target, person), f"{name}_face": psnr(picture, pair.target, face),
+                   f"{name}_mouth": psnr(picture, pair.target, mouth),
+                   f"{name}_sharpness": sharpness(picture, pair.target, face)}
+    return scores
+
+
+def _scene(model: Renderer, pair: RenderPair) -> _Scene:
+    source, drive = pair.source(), pair.drive()
+    look = model.look(source)
+    motion = model.move(source, drive, pair.coarse)
+    corrected = pair.coarse + motion.flow.detach()
+    # Where a mesh decides, the flow stays the mesh's.
+    moved = enlarge(corrected) - enlarge(pair.coarse)
+    free = 1 - F.avg_pool2d(pair.fixed, 4)
+    flow = pair.flow_quarter + F.avg_pool2d(moved, 4) * free
+    return _Scene(pair, source, drive, motion, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
+
+
+def _generate(model: Renderer, scene: _Scene, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+    """Generated and geometric picture of a crop (on the grid of 1/8)."""
+    pair = scene.pair
+    layer = sample(pair.layer, scene.flow[:, :, rows, columns])
+    picture = layer[:, :3] + (1 - layer[:, 3:]) * pair.plate[:, :, rows, columns]
+    fixed = pair.fixed[:, :, rows, columns]
+    geometric = torch.lerp(picture, pair.frame[:, :, rows, columns], fixed)
+    alpha = torch.lerp(layer[:, 3:], pair.alpha[:, :, rows, columns], fixed)
+    quarter, eighth = (x[:, :, _shrunk(rows, n), _shrunk(columns, n)] for x, n in ((scene.quarter, 4), (scene.eighth, 8)))
+    return geometric + model.generator(geometric, alpha, quarter, eighth), geometric
+
+
+def _refine(model: Renderer, scene: _Scene) -> tuple[Tensor, Tensor, tuple[slice, slice]]:
+    """Finished and geometric picture of the face window, and where it is."""
+    H, W = scene.pair.target.shape[-2:]
+    x0, y0, side = scene.source.face_box
+    size = side + GRID
+    left, top = min(x0 // GRID * GRID, W - size), min(y0 // GRID * GRID, H - size)
+    made, geometric = _generate(model, scene, slice(top, top + size), slice(left, left + size))
+    inner = slice(y0 - top, y0 - top + side), slice(x0 - left, x0 - left + side)
+    window = made[:, :, inner[0], inner[1]]
+    residual = model.refine(window, scene.pair.control, scene.source, scene.drive, scene.motion.offset)
+    return window + residual, geometric[:, :, inner[0], inner[1]], scene.pair.window
+
+
+def _warp_loss(scene: _Scene) -> Tensor:
+    """The picture at 1/4 through the corrected flow against the truth, where the smooth field decides."""
+    pair = scene.pair
+    free = 1 - F.avg_pool2d(pair.fixed, 4)
+    free = free * F.avg_pool2d(region_weight(pair.area, HANDS), 4)
+    flow = enlarge((pair.coarse + scene.motion.flow) / 4, 2)
+    layer = sample(F.avg_pool2d(pair.layer, 4), flow)
+    made = layer[:, :3] + (1 - layer[:, 3:]) * F.avg_pool2d(pair.plate, 4)
+    colour = weighted_l1(made, F.avg_pool2d(pair.target, 4), free)
+    return colour + weighted_l1(layer[:, 3:], F.avg_pool2d(pair.target_alpha, 4), free)
+
+
+def _occlusion_loss(scene: _Scene) -> Tensor:
+    person = (F.avg_pool2d(scene.pair.target_alpha, 8) > 0.9).float()
+    error = (scene.motion.occlusion - scene.pair.seen).abs()
+    return (error * person).sum() / person.sum().clamp(min=1)
+
+
+def _random_crop(pair: RenderPair) -> tuple[slice, slice]:
+    H, W = pair.target.shape[-2:]
+    top, left = (int(torch.randint(0, (length - CROP) // GRID + 1, ())) * GRID for length in (H, W))
+    return slice(top, top + CROP), slice(left, left + CROP)
+
+
+def _shrunk(part: slice, factor: int) -> slice:
+    return slice(part.start // factor, part.stop // factor)
+
+
+def _named(prefix: str, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}_{name}": value for name, value in losses.items()}
