@@ -84,7 +84,7 @@ def drive_to(driver: Driver, target: Frame) -> RenderDrive:
 
 
 def relative_pose(source: Camera, target: Camera, neck: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation and translation as the renderer applies them, ``camera(R_source (R v + t))``, when the neck moves ``neck`` px."""
+    """Rotation and translation as the renderer applies them, ``camera(R_source (R v + t))``; the neck moves ``neck`` px."""
     basis = Rotation.from_rotvec(source.rotation.numpy())
     turn = (basis.inv() * Rotation.from_rotvec(target.rotation.numpy())).as_rotvec()
     x, y = ((target.centre - source.centre - neck) / source.scale).tolist()

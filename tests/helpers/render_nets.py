@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from render.renderer import Renderer
 
-SMALL = dict(features=4, motion=12, generator=8, face=8)
+SMALL: dict[str, Any] = dict(features=4, motion=12, generator=8, face=8)
 
 
 def awake(module: nn.Module, scale: float = 0.05, seed: int = 0) -> nn.Module:
@@ -15,7 +17,7 @@ def awake(module: nn.Module, scale: float = 0.05, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return module.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from chatanyone.driver import Driver, neutral_motion
@@ -91,7 +92,12 @@ def test_hands_reach_the_generator_where_the_source_has_some(
 ) -> None:
     renderer, seen = small_renderer(), []
     forward = Generator.forward
-    monkeypatch.setattr(Generator, "forward", lambda self, *given: (seen.append(given[-1]), forward(self, *given))[1])
+
+    def spy(self: Generator, *given: Tensor) -> Tensor:
+        seen.append(given[-1])
+        return forward(self, *given)
+
+    monkeypatch.setattr(Generator, "forward", spy)
     renderer(source, drive)
     source.hands, drive.hands = [source.head], [drive.head]
     renderer(source, drive)
