@@ -1,6 +1,6 @@
 """Make the clips the motion nets train on: speech shards and the trained audio encoder → features and performances.
 
-    python tools/make_motion_clips.py --corpus corpus --encoder motion/weights/audio.safetensors --output clips
+    python tools/make_motion_clips.py --corpus corpus --encoder motion/weights/audio_encoder.safetensors --output clips
 
 Clips belong to the encoder they were made with; make them anew when it changes.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from chatanyone.checkpoints import load_weights
+from chatanyone.checkpoints import load_weights, read_info
 from motion.audio.encoder import AudioEncoder
 from motion.audio.features import AudioStream
 from motion.training.augment import augment_samples
@@ -27,7 +27,7 @@ CLEAN_SHARE = 0.35  # clips whose sound stays as it is; the rest is heard as the
 
 def load_stream(path: Path) -> AudioStream:
     """The speech front end of a weights file, at 30 fps."""
-    config, tensors = load_weights(path, kind="audio")
+    config, tensors = load_weights(path, kind="audio_encoder")
     encoder = AudioEncoder(**config)
     encoder.load_state_dict(tensors)
     return AudioStream(encoder)
@@ -53,12 +53,13 @@ def make_shard(source: Path, target: Path, stream: AudioStream, first_seed: int)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True, help="folder of tools/make_speech_corpus.py")
-    parser.add_argument("--encoder", type=Path, default=Path("motion/weights/audio.safetensors"))
+    parser.add_argument("--encoder", type=Path, default=Path("motion/weights/audio_encoder.safetensors"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--limit", type=int, help="only so many training shards")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     stream = load_stream(arguments.encoder)
+    (arguments.output / "encoder.sha256").write_text(read_info(arguments.encoder).sha256)
     sources = [path for prefix in ("held_out", "real", "train")
                for path in sorted(arguments.corpus.glob(f"{prefix}_*.safetensors"))[:arguments.limit]]
     for number, source in enumerate(tqdm(sources, unit="shard")):

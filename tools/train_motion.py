@@ -56,7 +56,8 @@ def main() -> None:
         warm_start(solver, arguments.warm_start)
     scores = solver.run()
     if arguments.export:
-        solver.export(arguments.export, {"validation": scores}, half=True)
+        encoder = (arguments.clips / "encoder.sha256").read_text()  # the weights go with this encoder only
+        solver.export(arguments.export, {"validation": scores, "encoder": encoder}, half=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""The shipped face and body weights: silence rests and lives, a real voice moves the mouth in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from chatanyone.checkpoints import load_weights, read_info
+from chatanyone.media.audio import read_audio
+from motion.audio.encoder import AudioEncoder
+from motion.audio.features import AudioStream
+from motion.body import BodyTransformer
+from motion.body_sampler import BodySampler
+from motion.face import FaceDenoiser
+from motion.sampler import FaceSampler
+from motion.template.head import HeadTemplate
+from motion.training.face_task import aperture, pearson
+from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, BodyMotion, FaceMotion
+
+SECONDS = 8
+
+
+def net(kind: str, build: type[torch.nn.Module], repository: Path) -> torch.nn.Module:
+    config, tensors = load_weights(repository / "motion" / "weights" / f"{kind}.safetensors", kind=kind)
+    model = build(**config)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+class Chain:
+    """Features → face → body, all shipped."""
+
+    def __init__(self, repository: Path) -> None:
+        encoder, face, body = (net(kind, build, repository) for kind, build in (
+            ("audio_encoder", AudioEncoder), ("face", FaceDenoiser), ("body", BodyTransformer)))
+        assert isinstance(encoder, AudioEncoder) and isinstance(face, FaceDenoiser)
+        assert isinstance(body, BodyTransformer)
+        self.stream, self.face, self.body = AudioStream(encoder), FaceSampler(face), BodySampler(body)
+
+    def __call__(self, samples: Tensor, seed: int = 1) -> tuple[FaceMotion, BodyMotion]:
+        features = self.stream.parallel(samples)
+        face, _ = self.face.step(features, self.face.init_state(seed))
+        points = HeadTemplate.load().keypoints(face.expression, face.rotation, face.translation)
+        body, _ = self.body.step(points, features, self.body.init_state(seed))
+        return face, body
+
+
+@pytest.fixture(scope="module")
+def chain(repository: Path) -> Chain:
+    return Chain(repository)
+
+
+@pytest.mark.parametrize("kind", ["face", "body"])
+def test_weights_belong_to_the_shipped_encoder(kind: str, repository: Path) -> None:
+    """Features of another encoder mean something else: the motion nets must be trained anew with it."""
+    folder = repository / "motion" / "weights"
+    encoder = read_info(folder / "audio_encoder.safetensors").sha256
+    assert read_info(folder / f"{kind}.safetensors").extra["encoder"] == encoder
+
+
+def test_silence_rests_and_lives(chain: Chain) -> None:
+    face, body = chain(torch.zeros(16000 * SECONDS))
+    assert float(aperture(face).max()) < 0.08
+    assert float(face.expression[:, ARKIT_INDEX["eyeBlinkLeft"]].max()) > 0.7
+    assert 0.2 < float(face.rotation.std(0).rad2deg().max()) < 4
+    assert float(body.delta[:, BODY_KEYPOINTS.index("chest")].std(0).max()) > 0.002
+    assert float(body.delta[:, BODY_KEYPOINTS.index("wristLeft")].abs().max()) < 0.08
+
+
+def test_a_real_voice_moves_the_mouth_in_time(chain: Chain, shared_data: Path) -> None:
+    samples = torch.from_numpy(read_audio(shared_data / "speech" / "jfk.flac"))[:16000 * SECONDS]
+    face, body = chain(samples)
+    opening = aperture(face)
+    frames = samples[:len(opening) * 1600 // 3].numpy()
+    edges = np.arange(len(opening) + 1) * 1600 // 3
+    power = np.add.reduceat(frames.astype(np.float64) ** 2, edges[:-1])
+    loudness = torch.from_numpy(np.log10(power + 0.1)).float()
+    by_lag = {lag: pearson(opening[max(lag, 0):len(opening) + min(lag, 0)],
+                           loudness[max(-lag, 0):len(opening) - max(lag, 0)]) for lag in range(-4, 5)}
+    assert by_lag[0] > 0.5 and abs(max(by_lag, key=lambda lag: by_lag[lag])) <= 1
+    assert float(opening.max()) > 0.3
+    wrists = [BODY_KEYPOINTS.index("wristLeft"), BODY_KEYPOINTS.index("wristRight")]
+    assert float(body.delta[:, wrists].std(0).max()) > 0.01
+    torch.testing.assert_close(body.delta[:, wrists], body.hands[..., -3:], atol=0.01, rtol=0)
