@@ -13,6 +13,7 @@ from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
 from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, BodyMotion, FaceMotion
+from render.rasterize import rasterize
 from render.types import Part, RenderDrive, RenderSource, Surface
 
 # MediaPipe's face outline, every second point: the smooth field meets the mesh there.
@@ -27,6 +28,7 @@ ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDo
             "mouthUpperUpLeft", "mouthUpperUpRight")
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
+LID_REACH = 0.012  # metres from the eyeball
 GRID = 16  # px: face windows are multiples of it
 
 
@@ -98,7 +100,8 @@ class Driver:
         portrait, template = self.portrait, self.template
         trust = _trust(template, self.rest_vertices)
         counts = (trust[template.triangles] > 0).any(1)  # where no corner counts, the smooth field is all there is
-        head = Surface(template.triangles[counts], self.rest_vertices[:, :2], trust, template.part[counts], template.arch)
+        pixels = _seen_pixels(template, self.rest_vertices, portrait.size)
+        head = Surface(template.triangles[counts], pixels, trust, template.part[counts], template.arch)
         return RenderSource(
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
             hands=[rig.surface for rig in self.hands if rig.surface is not None],
@@ -174,6 +177,27 @@ def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tens
     trust[vertices[:, 2] < vertices[template.head_weight > 0.99, 2].mean()] = 0  # the back of the head
     trust[template.triangles[template.part != Part.SKIN].unique()] = 1
     return trust * trust * (3 - 2 * trust)
+
+
+def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[V, 2]`` px: where each vertex finds its colour; skin that the picture hides borrows from the nearest it shows.
+
+    Lids keep their own place: what is folded away there lies on skin of the right colour already.
+    """
+    W, H = size
+    depth = rasterize(vertices[None] * torch.tensor([2, 2, 1.0]), template.triangles, (2 * H, 2 * W)).depth[0]
+    x, y = (vertices[:, 0] * 2).long().clamp(0, 2 * W - 1), (vertices[:, 1] * 2).long().clamp(0, 2 * H - 1)
+    skin = torch.zeros(len(vertices), dtype=torch.bool)
+    skin[template.triangles[template.part == Part.SKIN].unique()] = True
+    eyes = template.mean[template.triangles[template.part == Part.EYE].unique()]
+    lids = torch.cdist(template.mean, eyes).amin(1) < LID_REACH
+    tolerance = 0.03 * float(vertices[:, 0].max() - vertices[:, 0].min())
+    shown = skin & (vertices[:, 2] > depth[y, x] - tolerance)
+    hidden = skin & ~shown & ~lids
+    nearest = torch.cdist(template.mean[hidden], template.mean[shown]).argmin(1)
+    pixels = vertices[:, :2].clone()
+    pixels[hidden] = pixels[shown.nonzero().squeeze(1)[nearest]]
+    return pixels
 
 
 def _mouth_light(portrait: Portrait) -> Tensor:

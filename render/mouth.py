@@ -43,7 +43,8 @@ def teeth_colours(arch: Tensor) -> Tensor:
     edge = 1 - 0.10 * ((height - 0.85) / 0.15).clamp(0, 1)
     turn = 0.55 + 0.45 * torch.cos(along * 0.9).clamp(0, 1)
     enamel = _fill(ENAMEL, along) * (gap * edge * turn)[:, None]
-    return enamel * (1 - gum) + _fill(GUM, along) * gum
+    corner = ((along.abs() - 0.8) / 0.4).clamp(0, 1)[:, None]  # the back teeth stand in the cheek's shadow
+    return (enamel * (1 - gum) + _fill(GUM, along) * gum) * (1 - corner) + _fill(CAVITY, along) * corner
 
 
 def _fill(colour: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -109,9 +109,11 @@ def collect_triangles(model: torch.nn.Module, data: Path) -> tuple[np.ndarray, n
     inner = inside[skin].all(1)
     mouth = model.template_vertices.numpy()[skin].mean(1)  # type: ignore[operator]
     centre = model.template_vertices.numpy()[TEETH_VERTICES].mean(0)  # type: ignore[operator]
+    side, back, up = np.abs(mouth[:, 0] - centre[0]), mouth[:, 1] - centre[1], mouth[:, 2] - centre[2]
+    nostril = inner & (side < 0.025) & (back < -0.01) & (up > 0.010)
     near = (np.abs(mouth - centre) < MOUTH_REACH).all(1)
-    keep = ~inner | near  # eye sockets, nostrils and ear canals are never seen
-    parts = [np.where(inner[keep], int(Part.CAVITY), int(Part.SKIN))]
+    keep = ~inner | near | nostril  # eye sockets and ear canals are never seen
+    parts = [np.where((inner & ~nostril)[keep], int(Part.CAVITY), int(Part.SKIN))]
     triangles = [skin[keep]]
     for name, group in base_groups(data).items():
         triangles.append(group)
