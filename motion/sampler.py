@@ -20,7 +20,7 @@ from motion.diffusion.guidance import guide
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import scale_face
+from motion.style import LIVELY, scale_face
 from motion.types import ARKIT_NAMES, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
@@ -92,11 +92,11 @@ class FaceSampler:
 
         Args:
             seed: of everything random.
-            style_range: how strongly to move, `[4]` and `[6]`; None leaves it to the net.
+            style_range: how strongly to move, `[4]` and `[6]`; None is `LIVELY`, `StyleRange()` leaves it to the net.
             reference: expressions `[R, 52]` of a clip whose manner to take over.
             expression, pose: dials 0…2 applied after sampling.
         """
-        style, net = style_range or StyleRange(), self.denoiser
+        style, net = style_range or LIVELY, self.denoiser
         device = net.motion_mean.device
         pairs = [] if reference is None else net.encode_reference(reference.to(device)[None])
         rest = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))

@@ -11,7 +11,7 @@ from motion.body import BodyTransformer
 from motion.body_sampler import BodySampler
 from motion.face import FaceDenoiser
 from motion.sampler import FaceSampler
-from motion.style import scale_face, style_range
+from motion.style import LIVELY, scale_face, style_range
 from motion.types import ARKIT_INDEX, FaceMotion, StyleRange
 
 C = 6
@@ -103,6 +103,7 @@ def test_seed_style_and_reference_matter() -> None:
     assert not torch.equal(base, run(1))
     assert not torch.equal(base, run(0, StyleRange(pose=torch.ones(6) * 0.1)))
     assert not torch.equal(base, run(0, reference=torch.rand(7, 52)))
+    assert torch.equal(base, run(0, LIVELY)) and not torch.equal(base, run(0, StyleRange()))
 
 
 def test_inertia_smooths_the_head_and_leaves_the_mouth() -> None:
