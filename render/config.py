@@ -17,6 +17,8 @@ class RenderConfig:
     offset_bound: how far implicit keypoints may leave the explicit ones, in sides of the face window (Eq. 2's Δ) and in
         heights of the picture / 8 (Eq. 1's x_c)
     residual_bound: how far the nets may change a colour
+    mouth: how far the nets may change the inside of the mouth, 0 to 1; 0 as long as the people they are trained on show no
+        teeth there
     backbone: timm name of the finder of implicit body keypoints
     """
 
@@ -27,4 +29,5 @@ class RenderConfig:
     flow_bound: float = 8.0
     offset_bound: float = 0.04
     residual_bound: float = 0.5
+    mouth: float = 0.0
     backbone: str = "lcnet_050"

@@ -41,7 +41,7 @@ class Renderer(nn.Module):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision}")
         c = RenderConfig(**sizes)
-        self.sizes, self.precision = asdict(c), precision
+        self.sizes, self.precision, self.mouth = asdict(c), precision, c.mouth
         self.body_points = BodyKeypointFinder(bound=c.offset_bound, backbone=c.backbone)
         self.appearance = AppearanceEncoder(c.features)
         self.motion = DenseMotion(width=c.motion, appearance=2 * c.features, bound=c.flow_bound,
@@ -61,9 +61,11 @@ class Renderer(nn.Module):
             appearance = self.look(source)
             motion = self.move(source, drive, coarse)
             proposal = draw(source, drive, coarse + motion.flow)
-            frame = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
+            change = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
+            rows, columns = face_window(source)
+            change[:, :, rows, columns] *= self.open_to_change(proposal.face)
+            frame = proposal.frame + change
             if face_refine:
-                rows, columns = face_window(source)
                 window = frame[:, :, rows, columns]
                 window += self.refine(window, proposal.face, source, drive, motion.offset * implicit_offset)
         return frame.clamp_(0, 1)
@@ -92,11 +94,14 @@ class Renderer(nn.Module):
         return self.motion(x, source.cache["appearance_vector"])
 
     def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: bool) -> Tensor:
-        """The proposed frame with the generator's residual."""
+        """The generator's change of the proposed frame."""
         flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
         quarter, eighth = warp_features(appearance, flow, occlusion)
-        residual = self.generator(proposal.frame, proposal.alpha, quarter, eighth, proposal.hands if hands else None)
-        return proposal.frame + residual
+        return self.generator(proposal.frame, proposal.alpha, quarter, eighth, proposal.hands if hands else None)
+
+    def open_to_change(self, control: Tensor) -> Tensor:
+        """``[B, 1, S, S]``: 1, and `mouth` where the face window's control image shows the inside of the mouth."""
+        return 1 - (1 - self.mouth) * control[:, 3:4]
 
     def refine(self, window: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, offset: Tensor) -> Tensor:
         """The face pass's change of the face window ``[B, 3, S, S]``; offset is Eq. 2's Δ in window sides."""
@@ -105,7 +110,8 @@ class Renderer(nn.Module):
             layer = source.cache["layer"][:, :, rows, columns]
             source.cache["face_source"] = layer[:, :3] + (1 - layer[:, 3:]) * source.plate[:, rows, columns]
         heat = face_heat(drive.face_keypoints, offset, source.face_box)
-        return self.face(window, source.cache["face_source"], control, heat, source.cache["appearance_vector"])
+        change = self.face(window, source.cache["face_source"], control, heat, source.cache["appearance_vector"])
+        return change * self.open_to_change(control)
 
 
 def face_window(source: RenderSource) -> tuple[slice, slice]:

@@ -19,14 +19,13 @@ from tqdm import tqdm
 from chatanyone.driver import Driver
 from chatanyone.portrait import Portrait
 from chatanyone.portraits.plate import foreground_colour
+from chatanyone.reenact import drive_to
 from chatanyone.vision import detect_faces, face_landmarks
-from motion.template.fit import Camera, fit_frame
 from motion.template.head import HeadTemplate
-from motion.types import ARKIT_NAMES, BODY_KEYPOINTS, BODY_POINTS, HAND_DIM, BodyMotion, FaceMotion
+from motion.types import ARKIT_NAMES, BODY_KEYPOINTS
 from render.geometry import coarse_flow, draw
 from render.training.data import RenderPair, write_pair
 from render.training.scenes import Frame, RocketboxScene, ScenePair
-from render.types import RenderDrive
 from render.warp import STRIDE
 
 SIZE = (768, 512)
@@ -64,38 +63,11 @@ def portrait_of(frame: Frame, background: Tensor, shoulder_px: float) -> Portrai
         torch.zeros(2, 21, 3), torch.zeros(2), frame.body, shoulder_px, (0.0, 0.0, float(SIZE[1]), float(SIZE[0])))
 
 
-def drive_to(driver: Driver, target: Frame) -> RenderDrive:
-    """The driving state that brings the portrait to the target: template fitted to its landmarks, body from its rig."""
-    fit = driver.fit
-    landmarks = look_at(target)
-    prior = torch.tensor([target.expression.get(name, 0.0) for name in ARKIT_NAMES]).clamp(0, 1)
-    for _ in range(2):  # the second time around the first answer: a single regularised fit flattens open mouths
-        expression, camera, _ = fit_frame(driver.template, fit.identity, landmarks, prior=prior, neutral=fit.neutral)
-        prior = expression
-    delta = (target.body[:, :2] - driver.portrait.body[:, :2]) / driver.portrait.shoulder_width_px
-    rotation, translation = relative_pose(fit.camera, camera, delta[0] * driver.portrait.shoulder_width_px)
-    relative = (expression / fit.gain).clamp(0, 1) - driver.rest
-    body = BodyMotion(torch.cat([delta, torch.zeros(BODY_POINTS, 1)], 1)[None], torch.zeros(1, 2, HAND_DIM))
-    drive = driver(FaceMotion(relative[None], rotation[None], translation[None]), body)
-    # The driver calms arms whose hands it does not see; here the truth is known.
-    drive.body_keypoints = target.body[None, :, :2].clone()
-    drive.control[:, -BODY_POINTS:] = drive.body_keypoints
-    return drive
-
-
-def relative_pose(source: Camera, target: Camera, neck: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation and translation as the renderer applies them, ``camera(R_source (R v + t))``; the neck moves ``neck`` px."""
-    basis = Rotation.from_rotvec(source.rotation.numpy())
-    turn = (basis.inv() * Rotation.from_rotvec(target.rotation.numpy())).as_rotvec()
-    x, y = ((target.centre - source.centre - neck) / source.scale).tolist()
-    shift = basis.inv().apply(np.array([x, -y, 0.0]))
-    return torch.from_numpy(turn).float(), torch.from_numpy(shift).float()
-
-
 def render_pair(template: HeadTemplate, scene: ScenePair) -> RenderPair:
     """Geometry's proposal beside the truth."""
     driver = Driver(portrait_of(scene.source, scene.background, scene.shoulder_px), template)
-    source, drive = driver.source, drive_to(driver, scene.target)
+    prior = torch.tensor([scene.target.expression.get(name, 0.0) for name in ARKIT_NAMES]).clamp(0, 1)
+    source, drive = driver.source, drive_to(driver, look_at(scene.target), scene.target.body, prior)
     coarse = coarse_flow(source, drive)
     proposal = draw(source, drive, coarse)
     true_flow, seen = _at_nodes(scene, coarse)

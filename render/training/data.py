@@ -75,6 +75,14 @@ class RenderPair:
         return slice(y0, y0 + side), slice(x0, x0 + side)
 
     @property
+    def mouth(self) -> Tensor:
+        """``[1, 1, H, W]``: 1 where geometry drew the inside of the mouth."""
+        rows, columns = self.window
+        mouth = torch.zeros_like(self.alpha)
+        mouth[:, :, rows, columns] = self.control[:, 3:4]
+        return mouth
+
+    @property
     def fixed(self) -> Tensor:
         """``[1, 1, H, W]``: 1 where meshes and the mouth decide what is drawn, whatever the smooth field says."""
         rows, columns = self.window

@@ -1,7 +1,8 @@
 """Training of the renderer: all nets together, on crops, from pairs whose geometry is already computed.
 
 The warping-field net learns from the true flow and from the picture at 1/4; the generator and the face pass from the true
-picture, on one random crop and on the crop around the face.
+picture, on one random crop and on the crop around the face. They see the picture where the true flow puts it: of a picture
+that lies a little beside the truth they would learn to blur.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from render.training.adversarial import AdversarialLoss
 from render.training.data import RenderPair, pair_paths, read_pair, unpack
 from render.training.discriminator import MultiScaleDiscriminator
 from render.training.losses import (
-    EYE_WEIGHT, MOUTH_WEIGHT, gradient_loss, psnr, region_weight, sharpness, weighted_l1)
+    EYE_WEIGHT, MOUTH_WEIGHT, gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1)
 from render.training.rocketbox import Area
 from render.types import RenderDrive, RenderSource
 from render.warp import enlarge, sample
@@ -41,7 +42,8 @@ class LossWeights:
     flow: float = 0.5
     warp: float = 1.0
     occlusion: float = 0.05
-    gradient: float = 1.0
+    gradient: float = 0.5
+    texture: float = 4.0
     restraint: float = 0.05
     adversarial: float = 0.0
     adversarial_from: int = 2000
@@ -56,7 +58,7 @@ class _Scene:
     source: RenderSource
     drive: RenderDrive
     motion: Motion
-    flow: Tensor  # [1, 2, H, W] px, corrected, without gradient
+    flow: Tensor  # [1, 2, H, W] px: where the picture is sampled, without gradient
     quarter: Tensor
     eighth: Tensor
 
@@ -93,7 +95,7 @@ class RenderTask:
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, Renderer)
-        scene = _scene(model, unpack(batch))
+        scene = _scene(model, unpack(batch), teach=True)
         parts = {"flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
         rows, columns = _random_crop(scene.pair)
         made, geometric = _generate(model, scene, rows, columns)
@@ -117,9 +119,10 @@ class RenderTask:
 
     @staticmethod
     def _picture_losses(pair: RenderPair, made: Tensor, start: Tensor, rows: slice, columns: slice) -> dict[str, Tensor]:
-        true, weight = pair.target[:, :, rows, columns], region_weight(pair.area[:, :, rows, columns], REGIONS, spread=7)
+        true, area = pair.target[:, :, rows, columns], pair.area[:, :, rows, columns]
+        weight = region_weight(area, REGIONS, spread=11) * (area != Area.MOUTH) * (1 - pair.mouth[:, :, rows, columns])
         return {"l1": weighted_l1(made, true, weight), "gradient": gradient_loss(made, true, weight),
-                "restraint": (made - start).abs().mean()}
+                "texture": texture_loss(made, true, weight), "restraint": (made - start).abs().mean()}
 
     def _adversarial(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
         if self.adversary is None:
@@ -162,16 +165,25 @@ def _scores(model: Renderer, pair: RenderPair) -> dict[str, float]:
     return scores
 
 
-def _scene(model: Renderer, pair: RenderPair) -> _Scene:
+def _scene(model: Renderer, pair: RenderPair, teach: bool = False) -> _Scene:
+    """``teach``: the picture is sampled where it truly comes from, so that what is left to learn is not to blur."""
     source, drive = pair.source(), pair.drive()
     look = model.look(source)
     motion = model.move(source, drive, pair.coarse)
-    corrected = pair.coarse + motion.flow.detach()
+    corrected = pair.coarse + (_true_correction(pair) if teach else motion.flow.detach())
     # Where a mesh decides, the flow stays the mesh's.
     moved = enlarge(corrected) - enlarge(pair.coarse)
     free = 1 - F.avg_pool2d(pair.fixed, 4)
     flow = pair.flow_quarter + F.avg_pool2d(moved, 4) * free
     return _Scene(pair, source, drive, motion, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
+
+
+def _true_correction(pair: RenderPair, spread: int = 7) -> Tensor:
+    """``[1, 2, H/8, W/8]`` px: the smooth field's error where the source shows the place, continued a little around it."""
+    error = torch.cat([(pair.true_flow - pair.coarse) * pair.seen, pair.seen], 1)
+    around = F.avg_pool2d(error, spread, 1, spread // 2)
+    near = around[:, :2] / around[:, 2:].clamp(min=1 / spread ** 2)
+    return torch.lerp(near, error[:, :2], pair.seen)
 
 
 def _generate(model: Renderer, scene: _Scene, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
@@ -183,7 +195,8 @@ def _generate(model: Renderer, scene: _Scene, rows: slice, columns: slice) -> tu
     geometric = torch.lerp(picture, pair.frame[:, :, rows, columns], fixed)
     alpha = torch.lerp(layer[:, 3:], pair.alpha[:, :, rows, columns], fixed)
     quarter, eighth = (x[:, :, _shrunk(rows, n), _shrunk(columns, n)] for x, n in ((scene.quarter, 4), (scene.eighth, 8)))
-    return geometric + model.generator(geometric, alpha, quarter, eighth), geometric
+    change = model.generator(geometric, alpha, quarter, eighth)
+    return geometric + change * (1 - (1 - model.mouth) * pair.mouth[:, :, rows, columns]), geometric
 
 
 def _refine(model: Renderer, scene: _Scene) -> tuple[Tensor, Tensor, tuple[slice, slice]]:

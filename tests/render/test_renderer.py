@@ -87,6 +87,20 @@ def test_the_picture_is_looked_at_once(source: RenderSource, drive: RenderDrive,
     renderer(source, drive)
 
 
+def test_the_inside_of_the_mouth_stays_as_drawn(source: RenderSource, drive: RenderDrive) -> None:
+    renderer = small_renderer(awaken=True)
+    for parameter in renderer.motion.out.parameters():
+        torch.nn.init.zeros_(parameter)
+    proposal, made = propose(source, drive), renderer(source, drive)
+    x0, y0, side = source.face_box
+    change = (made - proposal.frame)[:, :, y0:y0 + side, x0:x0 + side].abs().sum(1)
+    inside = proposal.face[:, 3] == 1
+    assert inside[1].sum() > 20 and change[inside].max() < 1e-6 and change[~inside].mean() > 1e-3
+    renderer.mouth = 1.0
+    change = (renderer(source, drive) - proposal.frame)[:, :, y0:y0 + side, x0:x0 + side].abs().sum(1)
+    assert change[inside].mean() > 1e-3
+
+
 def test_hands_reach_the_generator_where_the_source_has_some(
     source: RenderSource, drive: RenderDrive, monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from render.training.adversarial import AdversarialLoss
 from render.training.discriminator import MultiScaleDiscriminator
-from render.training.losses import gradient_loss, psnr, region_weight, sharpness, weighted_l1
+from render.training.losses import gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1
 
 
 def test_weighted_l1_counts_only_what_weighs() -> None:
@@ -21,6 +21,15 @@ def test_gradient_loss_ignores_brightness_and_sees_blur() -> None:
     one = torch.ones(1, 1, 32, 32)
     assert float(gradient_loss(true + 0.3, true, one)) < 1e-6
     assert float(gradient_loss(torch.nn.functional.avg_pool2d(true, 3, 1, 1), true, one)) > 0.1
+
+
+def test_texture_loss_forgives_a_shift_but_not_blur() -> None:
+    true = torch.rand(1, 3, 64, 64)
+    one = torch.ones(1, 1, 64, 64)
+    shifted, blurred = true.roll(1, -1), torch.nn.functional.avg_pool2d(true, 3, 1, 1)
+    assert float(texture_loss(true, true, one)) == 0
+    assert float(texture_loss(shifted, true, one)) < 0.2 * float(texture_loss(blurred, true, one))
+    assert float(weighted_l1(shifted, true, one)) > float(weighted_l1(blurred, true, one))
 
 
 def test_regions_weigh_more_around_and_less_inside() -> None:
