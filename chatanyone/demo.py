@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from chatanyone import cli
 from chatanyone.errors import ChatAnyoneError, ConfigError
 
 SENTENCE = ("Hello! I am a photograph that has just learned to speak. My lips follow the sound, "
@@ -61,8 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("out/demo.mp4"), metavar="FILE.mp4")
     options, rest = parser.parse_known_args(arguments)
     started = time.perf_counter()
-    from chatanyone import cli  # importing torch is part of what the demo's user waits for
-
+    cli.set_environment()
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:

@@ -128,8 +128,9 @@ class PipelineState:
     body: StageState
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything but the portrait, named ``stage/field``, ready for safetensors."""
-        return {f"{part}/{name}": value for part in _PARTS for name, value in getattr(self, part).tensors().items()}
+        """Everything but the portrait, named ``stage/field``: copies that share no memory, ready for safetensors."""
+        return {f"{part}/{name}": value.clone() for part in _PARTS
+                for name, value in getattr(self, part).tensors().items()}
 
     def restored(self, tensors: Mapping[str, Tensor]) -> PipelineState:
         """This (fresh) session at the point where `tensors` was taken."""

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before any native library starts: one thread a test run, no device probing, no chatter.
+# Before any native library starts: threads that wait sleep, no device probing, no chatter.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
