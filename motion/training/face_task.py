@@ -234,7 +234,10 @@ def _vector(shares: dict[str, float]) -> Tensor:
 
 
 def _channel_weights(deviation: Tensor) -> Tensor:
-    """Shapes that move more matter more; pose channels count fully. Mean 1."""
+    """Shapes that move more matter more; pose and gaze count more than their size, brows at least fully. Mean 1."""
     weight = (deviation / 0.08).clamp(0.05, 1.5)
-    weight[EXPRESSION_DIM:] = 1.5
+    for name, index in ARKIT_INDEX.items():
+        if name.startswith(("eyeLook", "brow")):
+            weight[index] = max(float(weight[index]), 1.5 if name.startswith("eyeLook") else 1.0)
+    weight[EXPRESSION_DIM:] = 2.5
     return weight / weight.mean()
