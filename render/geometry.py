@@ -136,8 +136,13 @@ def _mouth_window(box: tuple[int, int, int, int], drive: RenderDrive) -> tuple[s
     margin = width // 8
     low = (points.amin((0, 1)).floor().int() - margin).tolist()
     high = (points.amax((0, 1)).ceil().int() + margin).tolist()
-    columns = slice(max(low[0] - left, 0) * SUPERSAMPLE, max(min(high[0] - left, width), 1) * SUPERSAMPLE)
-    return slice(max(low[1] - top, 0) * SUPERSAMPLE, max(min(high[1] - top, height), 1) * SUPERSAMPLE), columns
+    return _clipped(low[1] - top, high[1] - top, height), _clipped(low[0] - left, high[0] - left, width)
+
+
+def _clipped(low: int, high: int, size: int) -> slice:
+    """Within the box and never empty, wherever wild motion threw the mouth; fine pixels."""
+    start = min(max(low, 0), size - 1)
+    return slice(start * SUPERSAMPLE, max(min(high, size), start + 1) * SUPERSAMPLE)
 
 
 def _is_mouth(part: Tensor) -> Tensor:

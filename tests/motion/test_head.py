@@ -96,7 +96,8 @@ def test_rotation_matrix_is_right_handed_and_differentiable_at_zero() -> None:
     torch.testing.assert_close(R @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
     zero = torch.zeros(3, requires_grad=True)
     rotation_matrix(zero)[0, 1].backward()
-    assert torch.isfinite(zero.grad).all() and zero.grad[2] == pytest.approx(-1)  # type: ignore[union-attr]
+    assert zero.grad is not None
+    assert torch.isfinite(zero.grad).all() and float(zero.grad[2]) == pytest.approx(-1)
 
 
 def test_other_blendshape_names_are_refused(tmp_path: Path) -> None:

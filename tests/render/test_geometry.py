@@ -92,3 +92,11 @@ def test_batches_and_single_frames_agree(driver: Driver) -> None:
     together = propose(driver.source, drive).frame
     single = torch.cat([propose(driver.source, drive.slice(i, i + 1)).frame for i in range(3)])
     torch.testing.assert_close(together, single, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [(2.0, 0.0), (0.0, -2.0), (0.12, 0.12), (-0.2, 0.0)])
+def test_wild_motion_draws_something(driver: Driver, shift: tuple[float, float]) -> None:
+    face, body = neutral_motion(1)
+    face.translation[0, 0], face.translation[0, 1] = shift  # metres: out of the window, out of the frame
+    frame = propose(driver.source, driver(face, body)).frame
+    assert torch.isfinite(frame).all() and frame.shape[1:] == driver.portrait.image.shape

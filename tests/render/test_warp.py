@@ -72,4 +72,5 @@ def test_a_surface_in_place_samples_its_own_pixels() -> None:
     fragments, attributes = draw_surface(surface, vertices, (4, 4, 40, 56))
     assert fragments.mask[0, 4:52, 4:36].all() and fragments.mask.sum() == 32 * 48
     window = identity_flow(SIZE)[:, :, 4:60, 4:44]
-    torch.testing.assert_close((attributes[:, :2] * fragments.mask[:, None]), window * fragments.mask[:, None], atol=1e-3, rtol=0)
+    covered = fragments.mask[:, None]
+    torch.testing.assert_close(attributes[:, :2] * covered, window * covered, atol=1e-3, rtol=0)
