@@ -24,6 +24,7 @@ from render.types import RenderDrive, RenderSource
 from render.warp import STRIDE, sample
 
 SHOULDERS = (2, 3)  # of the body keypoints
+REST_PX = 2.0  # typical movement of a keypoint below which a frame counts as resting
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -91,7 +92,8 @@ class Renderer(nn.Module):
         driving = torch.cat([_heat(drive.face_keypoints, source.size),
                              _heat(implicit_body(source, drive.body_keypoints, offset), source.size)], 1)
         x = motion_inputs(driving, resting, coarse, source.cache["layer_eighth"])
-        return self.motion(x, source.cache["appearance_vector"])
+        motion = self.motion(x, source.cache["appearance_vector"])
+        return motion._replace(flow=motion.flow * activity(source, drive))
 
     def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: bool) -> Tensor:
         """The generator's change of the proposed frame."""
@@ -112,6 +114,13 @@ class Renderer(nn.Module):
         heat = face_heat(drive.face_keypoints, offset, source.face_box)
         change = self.face(window, source.cache["face_source"], control, heat, source.cache["appearance_vector"])
         return change * self.open_to_change(control)
+
+
+def activity(source: RenderSource, drive: RenderDrive) -> Tensor:
+    """``[B, 1, 1, 1]``: 0 for the picture's own pose, 1 a few pixels away from it: at rest there is no flow to correct."""
+    moved = torch.cat([drive.face_keypoints[..., :2] - source.face_keypoints[:, :2],
+                       drive.body_keypoints - source.body_keypoints], 1)
+    return 1 - torch.exp(-moved.square().sum(-1).mean(-1) / REST_PX ** 2)[:, None, None, None]
 
 
 def face_window(source: RenderSource) -> tuple[slice, slice]:

@@ -77,18 +77,24 @@ class RenderPair:
     @property
     def mouth(self) -> Tensor:
         """``[1, 1, H, W]``: 1 where geometry drew the inside of the mouth."""
-        rows, columns = self.window
-        mouth = torch.zeros_like(self.alpha)
-        mouth[:, :, rows, columns] = self.control[:, 3:4]
-        return mouth
+        return self._placed(self.control[:, 3:4])
+
+    @property
+    def eyes(self) -> Tensor:
+        """``[1, 1, H, W]``: 1 where geometry shows an eyeball."""
+        return self._placed(self.control[:, 4:5])
 
     @property
     def fixed(self) -> Tensor:
         """``[1, 1, H, W]``: 1 where meshes and the mouth decide what is drawn, whatever the smooth field says."""
+        return self._placed((self.control[:, 3:4] + self.control[:, 7:8]).clamp(0, 1))
+
+    def _placed(self, window: Tensor) -> Tensor:
+        """The face window in an empty frame."""
         rows, columns = self.window
-        fixed = torch.zeros_like(self.alpha)
-        fixed[:, :, rows, columns] = (self.control[:, 3:4] + self.control[:, 7:8]).clamp(0, 1)
-        return fixed
+        whole = torch.zeros_like(self.alpha)
+        whole[:, :, rows, columns] = window
+        return whole
 
 
 def write_pair(path: Path, pair: RenderPair) -> None:

@@ -119,8 +119,8 @@ class RenderTask:
 
     @staticmethod
     def _picture_losses(pair: RenderPair, made: Tensor, start: Tensor, rows: slice, columns: slice) -> dict[str, Tensor]:
-        true, area = pair.target[:, :, rows, columns], pair.area[:, :, rows, columns]
-        weight = region_weight(area, REGIONS, spread=11) * (area != Area.MOUTH) * (1 - pair.mouth[:, :, rows, columns])
+        true = pair.target[:, :, rows, columns]
+        weight = region_weight(pair.area[:, :, rows, columns], REGIONS, spread=11) * _teachable(pair)[:, :, rows, columns]
         return {"l1": weighted_l1(made, true, weight), "gradient": gradient_loss(made, true, weight),
                 "texture": texture_loss(made, true, weight), "restraint": (made - start).abs().mean()}
 
@@ -176,6 +176,20 @@ def _scene(model: Renderer, pair: RenderPair, teach: bool = False) -> _Scene:
     free = 1 - F.avg_pool2d(pair.fixed, 4)
     flow = pair.flow_quarter + F.avg_pool2d(moved, 4) * free
     return _Scene(pair, source, drive, motion, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
+
+
+def _teachable(pair: RenderPair) -> Tensor:
+    """``[1, 1, H, W]``: 0 where the true picture would teach the wrong thing.
+
+    The inside of the mouth (these people have no teeth to show); an eye that the fitted motion left open but the truth has
+    closed; the outline, where neither true flow nor matte are exact.
+    """
+    mouth = torch.maximum(pair.mouth, (pair.area == Area.MOUTH).float())
+    eyes = F.max_pool2d(pair.eyes * (pair.area != Area.EYE), 9, 1, 4)
+    alpha = F.avg_pool2d(torch.cat([pair.target_alpha, pair.alpha], 1), 8)
+    outline = ((alpha > 0.02) & (alpha < 0.98)).float().amax(1, keepdim=True)
+    outline = F.interpolate(F.max_pool2d(outline, 3, 1, 1), scale_factor=8)
+    return (1 - mouth).clamp(0, 1) * (1 - eyes) * (1 - outline)
 
 
 def _true_correction(pair: RenderPair, spread: int = 7) -> Tensor:

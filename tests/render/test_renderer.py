@@ -11,7 +11,7 @@ from chatanyone.driver import Driver, neutral_motion
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX
 from render.generator import Generator
-from render.geometry import propose
+from render.geometry import coarse_flow, propose
 from render.renderer import Renderer, implicit_body
 from render.types import RenderDrive, RenderSource
 from tests.helpers.render_nets import SMALL, awake, small_renderer
@@ -63,6 +63,15 @@ def test_the_implicit_offset_is_heard_by_the_face_pass(source: RenderSource, dri
     renderer = small_renderer(awaken=True)
     awake(renderer.face, scale=0.3)
     assert not torch.equal(renderer(source, drive), renderer(source, drive, implicit_offset=False))
+
+
+def test_at_rest_no_flow_is_corrected(source: RenderSource, drive: RenderDrive) -> None:
+    renderer = small_renderer(awaken=True)
+    awake(renderer.motion, scale=0.3)
+    coarse = coarse_flow(source, drive)
+    renderer.look(source)
+    flow = renderer.move(source, drive, coarse).flow.abs().amax((1, 2, 3))
+    assert flow[0] < 1e-3 and flow[1] > 0.5
 
 
 def test_frames_do_not_depend_on_their_neighbours_in_a_batch(source: RenderSource, drive: RenderDrive) -> None:
