@@ -63,11 +63,11 @@ class DenseMotion(nn.Module):
 
     def forward(self, x: Tensor, vector: Tensor) -> Motion:
         """Args: x of `motion_inputs`; vector ``[B or 1, appearance]``."""
-        high = F.relu(self.stem(channels_last(x)))
-        middle = F.relu(self.down(high))
+        high = torch.relu_(self.stem(channels_last(x)))
+        middle = torch.relu_(self.down(high))
         deep = self.bottom(self.deeper(middle) + self.person(vector)[..., None, None])
-        y = F.relu(self.up(torch.cat([upsample(F.relu(deep)), middle], 1)))
-        out = self.out(F.relu(self.upper(torch.cat([upsample(y), high], 1)))).float()
+        y = torch.relu_(self.up(torch.cat([upsample(F.relu(deep)), middle], 1)))
+        out = self.out(torch.relu_(self.upper(torch.cat([upsample(y), high], 1)))).float()
         offset = torch.tanh(self.offset(F.relu(deep).mean((-2, -1))).float()) * self.offset_bound
         return Motion(torch.tanh(out[:, :2]) * self.bound, torch.sigmoid(out[:, 2:] + VISIBLE),
                       offset.unflatten(-1, (-1, 3)))

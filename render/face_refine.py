@@ -56,10 +56,10 @@ class FaceRefine(nn.Module):
         """
         B, _, S, _ = window.shape
         seen = torch.cat([window, source.expand(B, -1, -1, -1), control], 1)
-        half = F.relu(self.stem(channels_last(seen)))
+        half = torch.relu_(self.stem(channels_last(seen)))
         middle = self.encode(self.down(half))
         deep = self.deeper(F.relu(middle)) + self.points(channels_last(heat)) + self.person(vector)[..., None, None]
         deep = self.bottom(deep)
         middle = self.decode(upsample(self.up(F.relu(deep))) + middle)
-        top = F.relu(self.top(F.relu(upsample(self.upper(F.relu(middle))) + half)))
+        top = torch.relu_(self.top(torch.relu_(upsample(self.upper(F.relu(middle))) + half)))
         return masked_residual(self.out(top), self.bound) * window_mask(S, window.device)

@@ -27,11 +27,16 @@ class HandInjection(nn.Module):
         self.third = conv(quarter, eighth, stride=2, bias=False)
         self.gain = nn.ParameterList(nn.Parameter(torch.zeros(width, 1, 1)) for width in widths)
 
+    @property
+    def silent(self) -> bool:
+        """Whether all gains are still zero: then evaluation need not compute it."""
+        return not any(bool(gain.any()) for gain in self.gain)
+
     def forward(self, hands: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Args: hands ``[B, 4, H, W]`` RGB and mask."""
-        half = F.relu(self.first(channels_last(hands)))
-        quarter = F.relu(self.second(half))
-        eighth = F.relu(self.third(quarter))
+        half = torch.relu_(self.first(channels_last(hands)))
+        quarter = torch.relu_(self.second(half))
+        eighth = torch.relu_(self.third(quarter))
         return half * self.gain[0], quarter * self.gain[1], eighth * self.gain[2]
 
 
@@ -67,15 +72,16 @@ class Generator(nn.Module):
         ``[B, 2C, H/8, W/8]`` warped features times occlusion; hands ``[B, 4, H, W]``, None where there are none.
         Returns ``[B, 3, H, W]``.
         """
-        injected = None if hands is None else self.hands(hands)
+        unheard = hands is None or (not self.training and self.hands.silent)
+        injected = None if unheard else self.hands(hands)
         x = self.stem(channels_last(torch.cat([frame, alpha], 1)))
-        half = F.relu(x if injected is None else x + injected[0])
-        x = self.fuse(_join(F.relu(self.down(half)), quarter))
+        half = torch.relu_(x if injected is None else x + injected[0])
+        x = self.fuse(_join(torch.relu_(self.down(half)), quarter))
         middle = x if injected is None else x + injected[1]
-        x = self.fuse_deep(_join(F.relu(self.deeper(F.relu(middle))), eighth))
+        x = self.fuse_deep(_join(torch.relu_(self.deeper(F.relu(middle))), eighth))
         deep = self.bottom(x if injected is None else x + injected[2])
         middle = self.middle(upsample(self.up(F.relu(deep))) + middle)
-        top = F.relu(self.top(F.relu(upsample(self.upper(F.relu(middle))) + half)))
+        top = torch.relu_(self.top(torch.relu_(upsample(self.upper(F.relu(middle))) + half)))
         return masked_residual(self.out(top), self.bound)
 
 

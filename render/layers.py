@@ -51,7 +51,7 @@ class ResBlock(nn.Module):
             self.second.weight.mul_(RESIDUAL_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        return x + self.second(torch.relu_(self.first(F.relu(x))))
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -47,6 +47,17 @@ def test_hands_change_the_picture_near_them_only() -> None:
     assert change[:32, :32].max() > 0 and change[128:, 128:].max() == 0
 
 
+def test_hands_that_nothing_was_learned_of_cost_nothing_but_may_be_learned() -> None:
+    net, hands = Generator(8, 4), torch.rand(2, 4, 64, 48)
+    torch.nn.init.normal_(net.out.weight)
+    called = []
+    net.hands.first.register_forward_hook(lambda *given: called.append(1))
+    net.eval()(*inputs(), hands)
+    assert net.hands.silent and not called
+    net.train()(*inputs(), hands).sum().backward()
+    assert called and all(gain.grad is not None and gain.grad.any() for gain in net.hands.gain)
+
+
 def test_the_residual_is_laid_out_like_a_pixel_shuffle() -> None:
     x = torch.randn(2, 13, 6, 4) * 0.1
     expected = F.pixel_shuffle(x[:, :-1], 2) * F.interpolate(torch.sigmoid(x[:, -1:]), scale_factor=2)
