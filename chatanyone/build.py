@@ -66,8 +66,22 @@ def head_template(config: Config) -> Any:
     from motion.template.head import HeadTemplate
 
     if config.template.head == "flame":
-        raise ConfigError("template.head flame is not supported by the renderer yet; use anny")
+        from motion.template.flame import load_flame
+
+        return _refused(lambda: load_flame(str(config.template.flame_model)))
     return HeadTemplate.load()
+
+
+def hand_templates(config: Config) -> tuple[Any, Any]:
+    """Left and right: the shipped hand, or the user's MANO."""
+    from motion.template.hands import HandTemplate
+
+    if config.template.hands == "mano":
+        from motion.template.mano import load_mano
+
+        folder = Path(str(config.template.mano_folder))
+        return _refused(lambda: (load_mano(folder / "MANO_LEFT.npz", "left"), load_mano(folder / "MANO_RIGHT.npz", "right")))
+    return HandTemplate.load("left"), HandTemplate.load("right")
 
 
 def speech_features(config: Config, where: torch.device) -> Any:
@@ -103,8 +117,8 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
     from chatanyone.driver import Driver
     from chatanyone.stages import PortraitScene
 
-    draw = renderer(config, where)
-    return lambda portrait: PortraitScene(Driver(portrait, template), draw, where)
+    draw, hands = renderer(config, where), hand_templates(config)
+    return lambda portrait: PortraitScene(Driver(portrait, template, hands=hands), draw, where)
 
 
 def renderer(config: Config, where: torch.device) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
+from motion.template.hands import HandTemplate
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
 from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, BodyMotion, FaceMotion
 from render.rasterize import rasterize
@@ -36,16 +37,19 @@ class Driver:
     """Turns motion of one person into what the renderer draws.
 
     The motion is relative to the person's pose in the picture; zero motion gives the picture back.
+
+    Args: template of the head; fit, where it is known already; hands: templates of the left and the right hand.
     """
 
-    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit | None = None) -> None:
+    def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit | None = None,
+                 hands: tuple[HandTemplate, HandTemplate] | None = None) -> None:
         self.portrait, self.template = portrait, template
         self.fit = fit or fit_head(template, portrait.face)
         self.rest = self.fit.expression.clone()
         self.rest[[ARKIT_INDEX[name] for name in ABSOLUTE]] = 0
         self.rest_vertices = self.fit.vertices(template)
         self._reach = self._forearms()
-        self.hands = hand_rigs(portrait, self.fit.camera.scale)
+        self.hands = hand_rigs(portrait, self.fit.camera.scale, hands)
         self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.hands)
         self.source = self._source()
 

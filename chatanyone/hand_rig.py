@@ -48,10 +48,12 @@ class HandRig:
         return [vertices], vertices[:, self._nearest, :2]
 
 
-def hand_rigs(portrait: Portrait, scale_px: float) -> list[HandRig]:
+def hand_rigs(portrait: Portrait, scale_px: float,
+              templates: tuple[HandTemplate, HandTemplate] | None = None) -> list[HandRig]:
     """The hands that are seen, left before right.
 
-    Args: scale_px pixels per metre at the head, which tells how large a hand is.
+    Args: scale_px pixels per metre at the head, which tells how large a hand is; templates of left and right, by default
+    the shipped ones.
     """
     rigs = []
     for side, name in enumerate(SIDES):
@@ -59,7 +61,8 @@ def hand_rigs(portrait: Portrait, scale_px: float) -> list[HandRig]:
             continue
         elbow = portrait.body[BODY_KEYPOINTS.index(f"elbow{name.capitalize()}"), :2]
         landmarks = portrait.hands[side] * torch.tensor([1.0, 1.0, -1.0])  # fit_hand takes MediaPipe's sign of z
-        fit = fit_hand(HandTemplate.load(name), landmarks, scale_hint=scale_px, elbow=elbow)
+        template = HandTemplate.load(name) if templates is None else templates[side]
+        fit = fit_hand(template, landmarks, scale_hint=scale_px, elbow=elbow)
         rigs.append(HandRig(portrait, _outlined(portrait, fit) if fit.error <= MAX_ERROR else None, side))
     return rigs
 

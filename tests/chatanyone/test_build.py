@@ -102,7 +102,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         build.face_sampler(config, 18, torch.device("cpu"))
 
 
-def test_flame_is_refused_until_it_is_drawn(tmp_path: Path) -> None:
+def test_a_missing_flame_file_is_one_sentence(tmp_path: Path) -> None:
     config = load_config(overrides={"template.head": "flame", "template.flame_model": str(tmp_path / "flame.npz")})
     with pytest.raises(ConfigError, match="flame"):
         build.head_template(config)
