@@ -1,7 +1,7 @@
 """The renderer: geometry proposes, the networks dispose.
 
 Every net adds a residual to what geometry proposes and starts at zero, so an untrained renderer draws exactly the geometric
-frame. Order of a frame: warping field → picture → generator → face pass.
+frame, and a net whose output is still zero is not computed. Order of a frame: warping field → picture → generator → face pass.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ class Renderer(nn.Module):
             appearance = self.look(source)
             motion = self.move(source, drive, coarse)
             proposal = draw(source, drive, coarse + motion.flow)
-            change = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
-            rows, columns = face_window(source)
-            change[:, :, rows, columns] *= self.open_to_change(proposal.face)
-            frame = proposal.frame + change
-            if face_refine:
+            frame, (rows, columns) = proposal.frame, face_window(source)
+            if speaks(self.generator):
+                change = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
+                change[:, :, rows, columns] *= self.open_to_change(proposal.face)
+                frame = frame + change
+            if face_refine and speaks(self.face):
                 window = frame[:, :, rows, columns]
                 window += self.refine(window, proposal.face, source, drive, motion.offset * implicit_offset)
         return frame.clamp_(0, 1)
@@ -114,6 +115,11 @@ class Renderer(nn.Module):
         heat = face_heat(drive.face_keypoints, offset, source.face_box)
         change = self.face(window, source.cache["face_source"], control, heat, source.cache["appearance_vector"])
         return change * self.open_to_change(control)
+
+
+def speaks(net: Generator | FaceRefine) -> bool:
+    """Whether the net has learned to say anything: while its output layer is zero, computing it would be waste."""
+    return any(bool(parameter.any()) for parameter in net.out.parameters())
 
 
 def activity(source: RenderSource, drive: RenderDrive) -> Tensor:

@@ -110,10 +110,22 @@ def test_the_inside_of_the_mouth_stays_as_drawn(source: RenderSource, drive: Ren
     assert change[inside].mean() > 1e-3
 
 
+def test_nets_that_have_learned_nothing_are_not_computed(
+    source: RenderSource, drive: RenderDrive, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    renderer = small_renderer(awaken=True)
+    complete = renderer(source, drive)
+    for net in (renderer.generator, renderer.face):
+        for parameter in net.out.parameters():
+            torch.nn.init.zeros_(parameter)
+        monkeypatch.setattr(net, "forward", lambda *given: pytest.fail("computed"))
+    assert not torch.equal(renderer(source, drive), complete)
+
+
 def test_hands_reach_the_generator_where_the_source_has_some(
     source: RenderSource, drive: RenderDrive, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    renderer, seen = small_renderer(), []
+    renderer, seen = small_renderer(awaken=True), []
     forward = Generator.forward
 
     def spy(self: Generator, *given: Tensor) -> Tensor:
