@@ -44,7 +44,8 @@ def stages(config: Config) -> Stages:
     where, template = device(config), head_template(config)
     speech = speech_features(config, where)
     return Stages(
-        SpeechStage(speech), ExpressionStage(face_sampler(config, speech.feature_dim, where)),
+        SpeechStage(speech),
+        ExpressionStage(face_sampler(config, speech.feature_dim, where, getattr(speech.encoder, "curves", None))),
         GestureStage(body_sampler(config, speech.feature_dim, where), template), scene_maker(config, template, where))
 
 
@@ -97,12 +98,13 @@ def speech_features(config: Config, where: torch.device) -> Any:
     return AudioStream(encoder, config.media.rate)
 
 
-def face_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
+def face_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Callable[..., Any] | None = None) -> Any:
+    """Speech features to face and head; anchor is the encoder's own estimate of the mouth, where it has one."""
     from motion.face import FaceDenoiser
     from motion.sampler import FaceSampler
 
     net = _net(FaceDenoiser, "face", config.motion.face_weights, where, {"audio_dim": audio_dim})
-    return FaceSampler(net, steps=config.motion.steps)
+    return FaceSampler(net, steps=config.motion.steps, anchor=anchor, anchor_weight=config.motion.anchor)
 
 
 def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:

@@ -68,6 +68,7 @@ class MotionConfig:
     face_weights: str = SHIPPED  # shipped, random, or a path
     body_weights: str = SHIPPED  # shipped, random, or a path
     steps: int = 5  # denoiser passes per window
+    anchor: float = 0.7  # how far the mouth is drawn to the audio encoder's own estimate, 0 to 1
     seed: int = 0  # the same seed gives the same film
     expression: float = 1.0  # strength of facial expression, 0 to 2; 1 is natural
     pose: float = 1.0  # strength of head movement, 0 to 2
@@ -75,6 +76,7 @@ class MotionConfig:
 
     def __post_init__(self) -> None:
         _between("motion.steps", self.steps, 1, 100)
+        _between("motion.anchor", self.anchor, 0, 1)
         for name in ("expression", "pose", "gesture"):
             _between(f"motion.{name}", getattr(self, name), 0, 2)
 

@@ -10,6 +10,7 @@ features gives the same frames, bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,11 +21,12 @@ from motion.diffusion.guidance import guide
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import LIVELY, scale_face
-from motion.types import ARKIT_NAMES, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
+from motion.style import GROUP_INDICES, LIVELY, TYPICAL_EXPRESSION, scale_face
+from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
 _SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name in ARKIT_NAMES] + [1.0] * POSE_DIM)
+_MOUTH = GROUP_INDICES[0]
 
 
 @dataclass
@@ -67,15 +69,20 @@ class FaceSampler:
         guidance: classifier-free guidance on the audio; 1 is one pass a step, otherwise two.
         inertia: 0…1, how much of the frame before stays in head pose, brows and cheeks; it hides the seams of windows.
             Mouth and lids stay as they are: there a frame of delay shows.
+        anchor: features ``[T, C]`` → a regression's estimate of the expression ``[T, 52]`` (the audio encoder's own).
+        anchor_weight: 0…1, how far each x_0 of the mouth is drawn to the anchor. A linear head on the encoder carries over to
+            voices unlike the training's better than the denoiser does; the denoiser adds style and variety (our choice,
+            weighed on clips of real speakers: docs/decisions.md).
     """
 
     def __init__(self, denoiser: FaceDenoiser, *, steps: int = 5, hop: int = 4, look_ahead: int = 1,
                  audio_past: int = 10, guidance: float = 1.0,
-                 inertia: float = 0.5) -> None:
+                 inertia: float = 0.5, anchor: Callable[[Tensor], Tensor] | None = None,
+                 anchor_weight: float = 0.0) -> None:
         if denoiser.training:
             raise ValueError("Expected a denoiser in evaluation mode; call denoiser.eval() first.")
         self.denoiser, self.hop, self.look_ahead, self.audio_past = denoiser, hop, look_ahead, audio_past
-        self.guidance = guidance
+        self.guidance, self.anchor, self.anchor_weight = guidance, anchor, anchor_weight if anchor else 0.0
         self.keep = inertia * _SLOW
         self.ddim = DDIM()
         self.ddim.set_timesteps(steps)
@@ -137,8 +144,12 @@ class FaceSampler:
         """Denoises one window and moves on by one hop; motion `[hop, 58]`, normalised."""
         context = self._context(state)
         x = frame_noise(state.seed, state.next_frame, self.hop + self.look_ahead, FACE_DIM).to(state.previous)[None]
+        anchor = self._anchored(state)
         for timestep in self.ddim.timesteps:
-            x = self.ddim.step(self._predict(x, timestep, context), timestep, x)
+            x_0 = self._predict(x, timestep, context)
+            if anchor is not None:
+                x_0[..., _MOUTH] = torch.lerp(x_0[..., _MOUTH], anchor[..., _MOUTH], self.anchor_weight)
+            x = self.ddim.step(x_0, timestep, x)
         window = _blended(state.ahead, x[0])
         hop, ahead = window[:self.hop], window[self.hop:]
         came_out = _with_inertia(hop, state.smoothed, self.keep.to(hop))
@@ -149,6 +160,18 @@ class FaceSampler:
             next_frame=state.next_frame + self.hop, previous=torch.cat([state.previous, hop])[-len(state.previous):],
             ahead=ahead, smoothed=came_out[-1],
         )
+
+    def _anchored(self, state: FaceState) -> Tensor | None:
+        """The anchor of the next window, ``[1, hop + look_ahead, 58]`` normalised, at the style's strength."""
+        if not self.anchor_weight or self.anchor is None:
+            return None
+        first = state.next_frame - state.first_feature
+        expression = self.anchor(state.features[first:first + self.hop + self.look_ahead]).clamp(0, 1)
+        if state.style_expression is not None:
+            ratio = float(state.style_expression[0] / TYPICAL_EXPRESSION[0])
+            expression = (expression * min(max(ratio, 0.5), 1.5)).clamp(0, 1)
+        pose = expression.new_zeros(*expression.shape[:-1], FACE_DIM - EXPRESSION_DIM)
+        return self.denoiser.normalise(torch.cat([expression, pose], dim=-1))[None]
 
     def _context(self, state: FaceState) -> tuple[FaceContext, FaceContext | None]:
         """Conditions of the next window, and without audio when there is guidance."""

@@ -184,3 +184,24 @@ def test_style_range_by_hand() -> None:
     assert style.expression is not None and style.pose is not None
     torch.testing.assert_close(style.expression, torch.tensor([0.0, 0.2 / 5 ** 0.5, 0.0, 0.0]))
     torch.testing.assert_close(style.pose, torch.tensor([0.1, 0, 0, 0, 0, 0]))
+
+
+def test_anchor_draws_the_mouth() -> None:
+    torch.manual_seed(0)
+    net = FaceDenoiser(audio_dim=6, width=20, depth=1, heads=2, ratio=2).eval()
+    features = torch.randn(16, 6)
+
+    def anchor(rows: torch.Tensor) -> torch.Tensor:
+        expression = torch.zeros(len(rows), 52)
+        expression[:, ARKIT_INDEX["jawOpen"]] = 0.6
+        return expression
+
+    def run(weight: float) -> FaceMotion:
+        sampler = FaceSampler(net, steps=2, anchor=anchor, anchor_weight=weight)
+        first, state = sampler.step(features, sampler.init_state(0, StyleRange()))
+        return FaceMotion.unpack(torch.cat([first.packed(), sampler.flush(state)[0].packed()]))
+
+    free, drawn = run(0.0), run(1.0)
+    jaw = ARKIT_INDEX["jawOpen"]
+    torch.testing.assert_close(drawn.expression[:, jaw], torch.full((16,), 0.6), atol=1e-5, rtol=0)
+    assert (free.expression[:, jaw] - 0.6).abs().max() > 0.05
