@@ -195,7 +195,7 @@ class _Problem:
         right = np.linalg.solve(normal, A.T @ b + damping * goal)
         x = lsq_linear(normal.T, right, (low, high), method="bvls", tol=1e-6).x
         expression = np.zeros(52)
-        expression[free] = x[people:]
+        expression[free] = x[people:].clip(0, 1)  # the solver may miss a bound by a rounding error
         return (x[:people] if people else np.zeros(len(self.identity))), expression
 
     def residual_px(self, identity: Tensor, expression: Tensor, camera: Camera) -> float:
