@@ -22,6 +22,7 @@ from chatanyone.media.image import read_image
 from chatanyone.media.sound import RATE_HZ, Sound
 from chatanyone.media.video import VideoWriter, check_output
 from chatanyone.pipeline import AvatarPipeline, Frame, Style
+from chatanyone.prefetch import ahead
 from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
 from chatanyone.recording import MotionRecorder
 
@@ -99,7 +100,7 @@ def _film(engine: AvatarPipeline, portrait: Portrait, style: Style, samples: NDA
     state = engine.init(portrait, config.motion.seed, style, build.strengths(config))
     sound = Sound(request.audio)
     with VideoWriter(output, config.media.width_height, rate, RATE_HZ, sound.channels, request.force) as writer:
-        for index, frame in enumerate(_with_progress(engine.run(samples, state), total, output.name)):
+        for index, frame in enumerate(_with_progress(ahead(engine.run(samples, state)), total, output.name)):
             writer.write(frame)
             writer.write_audio(sound.read(timebase.first_sample(index + 1, rate, RATE_HZ) - writer.samples))
 

@@ -119,8 +119,8 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
     from chatanyone.driver import Driver
     from chatanyone.stages import PortraitScene
 
-    draw, hands = renderer(config, where), hand_templates(config)
-    return lambda portrait: PortraitScene(Driver(portrait, template, hands=hands), draw, where)
+    draw, hands, workers = renderer(config, where), hand_templates(config), torch.get_num_threads()
+    return lambda portrait: PortraitScene(Driver(portrait, template, hands=hands), draw, where, workers=workers)
 
 
 def renderer(config: Config, where: torch.device) -> Any:
