@@ -21,7 +21,7 @@ from chatanyone.media.image import read_image
 from chatanyone.portrait import prepare_portrait
 from chatanyone.vision.faces import face_landmarks
 from chatanyone.vision.scores import FaceScores
-from motion.template.fit import fit_frame
+from motion.template.fit import fit_pose
 from motion.template.head import HeadTemplate, rotation_matrix
 from motion.types import ARKIT_INDEX
 from render.geometry import propose
@@ -82,7 +82,7 @@ def _rotation(template: HeadTemplate, driver: Driver, image: np.ndarray) -> Tens
     landmarks = face_landmarks(image, driver.portrait.face.numpy(), passes=2)
     if landmarks is None:
         return torch.full((3, 3), math.nan)
-    _, camera, _ = fit_frame(template, driver.fit.identity, torch.from_numpy(landmarks).float(), neutral=driver.fit.neutral)
+    camera = fit_pose(template, driver.fit.neutral, driver.rest, torch.from_numpy(landmarks).float())
     return rotation_matrix(camera.rotation)
 
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from chatanyone import cli, timebase
 from chatanyone.media.audio import read_audio, write_wav
-from chatanyone.motionfile import MotionDocument
 from chatanyone.vision.faces import detect_faces, face_landmarks
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
 
@@ -89,17 +88,17 @@ def check(portrait: Path, audio: Path, speech_frames: int, samples: int, output:
         raise SystemExit(f"{portrait}: chatanyone animate ended with code {code}")
     frames, skew_s = read_film(output)
     aperture = apertures(frames)
-    document = MotionDocument.load(motion_path)
-    face, body = document.face_motion(), document.body_motion()
+    with np.load(motion_path, allow_pickle=False) as motion:
+        expression, rotation, body, hands = (motion[name] for name in ("expression", "rotation", "body", "hands"))
     shoulder = BODY_KEYPOINTS.index("shoulderLeft")
     rest = slice(speech_frames + 10, len(frames))  # the mouth may take a third of a second to close
     return Film(
         frames=len(frames), expected=timebase.frames_for_samples(samples, Fraction(30)), skew_s=skew_s,
         found=float(np.isfinite(aperture).mean()), aperture_speech=float(np.nanstd(aperture[:speech_frames])),
         aperture_silence=float(np.nanstd(aperture[rest])) if len(frames) > rest.start else 0.0,
-        head_deg=math.degrees(float(face.rotation.std(0).max())), shoulders=float(body.delta[:, shoulder].std(0).max()),
-        hands=float(body.hands[..., -3:].std(0).max()),
-        blinks=count_blinks(face.expression[:, ARKIT_INDEX["eyeBlinkLeft"]].numpy()))
+        head_deg=math.degrees(float(rotation.std(0).max())), shoulders=float(body[:, shoulder].std(0).max()),
+        hands=float(hands[..., -3:].std(0).max()),
+        blinks=count_blinks(expression[:, ARKIT_INDEX["eyeBlinkLeft"]]))
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, ARKIT_NAMES
 
 ROUNDS = 6
-DEPTH_WEIGHT = 0.25  # MediaPipe's z is a guess of a network; x and y are measurements
+DEPTH_ROUNDS = 12
+DEPTH_WEIGHT = 0.1  # MediaPipe's z is a guess of a network; x and y are measurements
 # Standard deviations of the priors are one unit of a coefficient; these weigh them against residuals in face widths (ours).
 IDENTITY_PRIOR = 0.002
 STILL_PRIOR = 0.008  # expression in a single picture, where identity explains most of what is seen
@@ -120,6 +121,13 @@ def fit_frame(template: HeadTemplate, identity: Tensor, landmarks: Tensor,
     return expression, camera, problem.residual_px(identity, expression, camera)
 
 
+def fit_pose(template: HeadTemplate, neutral: Tensor, expression: Tensor, landmarks: Tensor) -> Camera:
+    """Camera alone, of a head ``[V, 3]`` with a known expression ``[52]``."""
+    problem = _Problem(template, landmarks, neutral=neutral)
+    known = problem.points(np.zeros(len(problem.identity)), expression.double().numpy())
+    return problem.as_camera(*problem.camera(known))
+
+
 def _still_bounds() -> np.ndarray:
     upper = np.full(52, 1e-6)
     upper[[ARKIT_INDEX[name] for name in STILL_EXPRESSION]] = 1.0
@@ -149,17 +157,26 @@ class _Problem:
         return self.mean + np.tensordot(identity, self.identity, 1) + np.tensordot(expression, self.expression, 1)
 
     def camera(self, points: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        """Rotation, scale and translation (in face widths) that best carry ``points`` onto the target (Umeyama)."""
-        w = self.weight[:, None] * np.array([1.0, 1.0, 1.0])
-        w = w / w.sum(0)
-        p0, t0 = (points * w).sum(0), (self.target * w).sum(0)
-        P, T = points - p0, self.target - t0
-        U, S, Vt = np.linalg.svd((T * w).T @ P)
-        d = np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))])
-        R = U @ d @ Vt
-        turned = P @ R.T
-        xy = slice(0, 2)
-        scale = float((turned[:, xy] * T[:, xy] * w[:, xy]).sum() / (turned[:, xy] ** 2 * w[:, xy]).sum())
+        """Rotation, scale and translation (in face widths) that best carry ``points`` onto the target.
+
+        Umeyama's closed form in 3-D, repeated with most of the target's depth replaced by the model's own: where they
+        disagree, x and y decide (MediaPipe's z stays near frontal on faces whose shading did not turn with them).
+        """
+        target = self.target.copy()
+        for _ in range(DEPTH_ROUNDS):
+            R, scale, shift = self._umeyama(points, target)
+            own = scale * points @ R[2] + shift[2]
+            target[:, 2] = DEPTH_WEIGHT * self.target[:, 2] + (1 - DEPTH_WEIGHT) * own
+        return R, scale, shift
+
+    def _umeyama(self, points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        w = self.weight[:, None] / self.weight.sum()
+        p0, t0 = (points * w).sum(0), (target * w).sum(0)
+        P, T = points - p0, target - t0
+        U, _, Vt = np.linalg.svd((T * w).T @ P)
+        R = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+        turned = (P @ R.T)[:, :2]
+        scale = float((turned * T[:, :2] * w).sum() / (turned**2 * w).sum())
         return R, scale, t0 - scale * (R @ p0)
 
     def solve(self, upper: np.ndarray, prior: Tensor | None, rounds: int = ROUNDS,
@@ -172,10 +189,13 @@ class _Problem:
         for _ in range(rounds):
             identity, expression = self._coefficients(R, scale, shift, upper, mean)
             R, scale, shift = self.camera(self.points(identity, expression))
+        return torch.from_numpy(identity).float(), torch.from_numpy(expression).float(), self.as_camera(R, scale, shift)
+
+    def as_camera(self, R: np.ndarray, scale: float, shift: np.ndarray) -> Camera:
+        """From face widths back to pixels."""
         centre = shift[:2] * self.width + self.centre[:2]
         rotation = torch.from_numpy(Rotation.from_matrix(R).as_rotvec()).float()
-        camera = Camera(rotation, torch.tensor([centre[0], -centre[1]]).float(), scale * self.width)
-        return torch.from_numpy(identity).float(), torch.from_numpy(expression).float(), camera
+        return Camera(rotation, torch.tensor([centre[0], -centre[1]]).float(), scale * self.width)
 
     def _coefficients(self, R: np.ndarray, scale: float, shift: np.ndarray, upper: np.ndarray,
                       mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
