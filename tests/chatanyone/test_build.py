@@ -106,3 +106,10 @@ def test_a_missing_flame_file_is_one_sentence(tmp_path: Path) -> None:
     config = load_config(overrides={"template.head": "flame", "template.flame_model": str(tmp_path / "flame.npz")})
     with pytest.raises(ConfigError, match="flame"):
         build.head_template(config)
+
+
+def test_shipped_weights_stay_small() -> None:
+    root = Path(build.__file__).parents[1]
+    files = [path for package in ("motion", "render") for path in (root / package).rglob("*.safetensors")]
+    assert {path.stem for path in files} == {"audio_encoder", "face", "body", "render", "head", "hands"}
+    assert sum(path.stat().st_size for path in files) < 40e6  # bytes, the budget of all default weights
