@@ -27,9 +27,10 @@ SCALP_POINTS = 16
 # weights of the picture's own expression stay and motion adds to them.
 ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDownLeft", "mouthLowerDownRight",
             "mouthUpperUpLeft", "mouthUpperUpRight")
-# MediaPipe, with which motion is tracked, reads 7.5 of 10 degrees of pitch even on a rendered head; this makes what is set
-# come back (calibrated with tools/check_commands.py; our choice).
-PITCH_GAIN = 1.12
+# A warped picture keeps its shading, so detectors read less turn than its points make: of 10 degrees MediaPipe's landmarks
+# give back about 7.5 of pitch and 8 of yaw, its head matrix 6 of both. Drawn this much larger, what is set comes back
+# (calibrated with tools/check_commands.py; our choice).
+POSE_GAIN = (1.3, 1.22, 1.0)  # pitch, yaw, roll
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 LID_REACH = 0.012  # metres from the eyeball
@@ -98,7 +99,7 @@ class Driver:
     def posed(self, face: FaceMotion) -> Tensor:
         """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""
         expression = (self.rest + face.expression).clamp(0, 1) * self.fit.gain
-        rotation = face.rotation * face.rotation.new_tensor([PITCH_GAIN, 1.0, 1.0])
+        rotation = face.rotation * face.rotation.new_tensor(POSE_GAIN)
         return self.template.pose(self.template.deform(self.fit.neutral, expression), rotation, face.translation)
 
     def _keypoints(self, vertices: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ class _Controls:
               palms: list[Tensor]) -> Tensor:
         """``[B, N, 2]`` px."""
         outline = self.template.on_surface(head, self.outline)[..., :2]
-        R = rotation_matrix(face.rotation * face.rotation.new_tensor([PITCH_GAIN, 1.0, 1.0]))
+        R = rotation_matrix(face.rotation * face.rotation.new_tensor(POSE_GAIN))
         pivot = self.template.pivot
         hair = (self.hair - pivot) @ R.transpose(-1, -2) + pivot + face.translation[:, None]
         hair_px = self.fit.camera.project(hair, pivot)[..., :2] + neck[:, None]

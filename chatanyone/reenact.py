@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from chatanyone.driver import Driver
+from chatanyone.driver import POSE_GAIN, Driver
 from motion.template.fit import Camera, fit_frame
 from motion.types import BODY_POINTS, HAND_DIM, BodyMotion, FaceMotion
 from render.types import RenderDrive
@@ -27,6 +27,7 @@ def drive_to(driver: Driver, landmarks: Tensor, body: Tensor, prior: Tensor | No
     expression, camera, _ = fit_frame(driver.template, fit.identity, landmarks, prior=first, neutral=fit.neutral)
     delta = (body[:, :2] - portrait.body[:, :2]) / portrait.shoulder_width_px
     rotation, translation = relative_pose(fit.camera, camera, delta[0] * portrait.shoulder_width_px)
+    rotation = rotation / rotation.new_tensor(POSE_GAIN)  # a measured turn, to be drawn as it is
     relative = (expression / fit.gain).clamp(0, 1) - driver.rest
     motion = BodyMotion(torch.cat([delta, torch.zeros(BODY_POINTS, 1)], 1)[None], torch.zeros(1, 2, HAND_DIM))
     drive = driver(FaceMotion(relative[None], rotation[None], translation[None]), motion)
