@@ -1,8 +1,8 @@
 """The hierarchy as a stream: features → face motion → body motion, hop by hop.
 
 Latency: frame i comes out once the features of its hop and of `look_ahead` frames more are there. With hops of 4 and
-one frame of look-ahead the first frame of a hop waits 4 frames (133 ms) on top of the encoder's look-ahead (160 ms):
-293 ms.
+one frame of look-ahead the first frame of a hop waits 4 frames (133 ms) on top of the encoder's look-ahead (142.5 ms):
+276 ms.
 
 Windows lie on a fixed grid of hops, noise belongs to absolute frames, and nothing else is random: any chunking of the
 features gives the same frames, bit for bit.

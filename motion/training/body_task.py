@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from motion.body import BodyTransformer
 from motion.training.motion_data import ClipStore
+from motion.training.sizes import complete
 from motion.types import BODY_DIM, BODY_KEYPOINTS, BODY_POINTS, HAND_DIM, BodyMotion, FaceMotion
 
 # Face motion → template face keypoints [T, Kf, 3], metres: `HeadTemplate.keypoints`.
@@ -41,7 +42,7 @@ class BodyTask:
         self.store, self.held_out, self.keypoints = store, held_out, keypoints
         self.batch, self.frames, self.velocity, self.agreement = batch, frames, velocity, agreement
         self.appearance_chance = appearance_chance
-        self.config = {"audio_dim": store.data["features"].shape[1], **(config or {})}
+        self.config = complete(BodyTransformer, {"audio_dim": store.data["features"].shape[1], **(config or {})})
         self.channel_weight = _channel_weights()
 
     def build(self) -> BodyTransformer:
@@ -60,7 +61,7 @@ class BodyTask:
     def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
         """Random stretches with the audio around them."""
         generator = torch.Generator().manual_seed(seed)
-        past, future = int(self.config.get("audio_past", 30)), int(self.config.get("audio_future", 1))
+        past, future = int(self.config["audio_past"]), int(self.config["audio_future"])
         while True:
             clip, frame = self.store.draw(self.batch, self.frames + future, generator)
             start = torch.rand(self.batch, generator=generator) < 0.25

@@ -18,6 +18,7 @@ from motion.diffusion.schedule import add_noise, cosine_alpha_bar
 from motion.face import FaceDenoiser
 from motion.sampler import FaceSampler
 from motion.training.motion_data import ClipStore
+from motion.training.sizes import complete
 from motion.types import ARKIT_INDEX, EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, FaceMotion, StyleRange
 
 # Mouth opening in jawOpen units: jaw minus what mouthClose takes back, plus the lips' own parting.
@@ -68,11 +69,11 @@ class FaceTask:
         self.hop, self.look_ahead, self.audio_past = hop, look_ahead, audio_past
         self.reference_every, self.reference_frames = reference_every, reference_frames
         self.weights, self.dropout = weights, dropout
-        self.config = {"audio_dim": store.data["features"].shape[1], **(config or {})}
+        self.config = complete(FaceDenoiser, {"audio_dim": store.data["features"].shape[1], **(config or {})})
         self.alpha_bar = cosine_alpha_bar(1000).float()
         self.channel_weight = _channel_weights(store.moments("face", 0.0)[1])
         self.aperture = _vector(_APERTURE)
-        self.previous = int(self.config.get("previous", 16))
+        self.previous = int(self.config["previous"])
 
     @property
     def window(self) -> int:

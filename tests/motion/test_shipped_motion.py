@@ -19,6 +19,7 @@ from motion.face import FaceDenoiser
 from motion.sampler import FaceSampler
 from motion.template.head import HeadTemplate
 from motion.training.face_task import aperture, pearson
+from motion.training.sizes import complete
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, BodyMotion, FaceMotion
 
 SECONDS = 8
@@ -29,6 +30,13 @@ def net(kind: str, build: type[torch.nn.Module], repository: Path) -> torch.nn.M
     model = build(**config)
     model.load_state_dict(tensors)
     return model.eval()
+
+
+@pytest.mark.parametrize("kind, build", [("audio_encoder", AudioEncoder), ("face", FaceDenoiser), ("body", BodyTransformer)])
+def test_weights_carry_their_whole_configuration(kind: str, build: type[torch.nn.Module], repository: Path) -> None:
+    config = read_info(repository / "motion" / "weights" / f"{kind}.safetensors").config
+    missing = complete(build, {}).keys() - config.keys() - {"dropout"}  # dropout is a matter of training
+    assert not missing
 
 
 class Chain:
