@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chatanyone import timebase
+from chatanyone.config_checks import between as _between
+from chatanyone.config_checks import one_of as _one_of
 from chatanyone.errors import ConfigError
+from chatanyone.live_config import LiveConfig
 
 # Values of a `weights` setting that are not a path.
 SHIPPED = "shipped"  # the file inside the package
@@ -129,6 +132,7 @@ class Config:
     template: TemplateConfig = field(default_factory=TemplateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
     device: str = "auto"  # auto: CUDA when there is one | cpu | cuda | cuda:1
     precision: str = "fp32"  # fp32 | bf16 (the nets of the renderer; faster where the processor has it)
     threads: int | None = None  # of the CPU; None leaves it to torch
@@ -195,13 +199,3 @@ def _refuse_unknown(schema: type, given: Mapping[Any, Any], origin: str, prefix:
             if not isinstance(value, dict):
                 raise ConfigError(f"'{prefix}{key}' in {origin} is a section; put its settings below it, indented")
             _refuse_unknown(section, value, origin, f"{prefix}{key}.")
-
-
-def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be {' or '.join(choices)}, not '{value}'")
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
