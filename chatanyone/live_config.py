@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from chatanyone.config_checks import between, one_of
 from chatanyone.errors import ConfigError
+from chatanyone.talk.settings import TalkConfig
 
 
 @dataclass
@@ -120,5 +121,6 @@ class LiveConfig:
     carriage: CarriageConfig = field(default_factory=CarriageConfig)
     ice: IceConfig = field(default_factory=IceConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    talk: TalkConfig = field(default_factory=TalkConfig)
     portraits: str | None = None  # folder of pictures to choose from, besides the demo's
     data: str | None = None  # folder for uploads and recordings; None: a temporary one, gone at the end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from chatanyone.config_checks import between, one_of
 from chatanyone.errors import ConfigError
 from chatanyone.talk.commands import MODES
 
@@ -25,13 +26,13 @@ class TurnConfig:
     jitter_ms: int = 60  # mirror: sound kept back against a microphone that comes unevenly
 
     def __post_init__(self) -> None:
-        _between("live.talk.turns.threshold", self.threshold, 0.05, 0.95)
-        _between("live.talk.turns.echo_margin", self.echo_margin, 0, 0.5)
-        _between("live.talk.turns.speech_ms", self.speech_ms, 32, 1000)
-        _between("live.talk.turns.silence_ms", self.silence_ms, 100, 5000)
-        _between("live.talk.turns.confirm_ms", self.confirm_ms, 32, 5000)
-        _between("live.talk.turns.confirm_s", self.confirm_s, 0.2, 10)
-        _between("live.talk.turns.jitter_ms", self.jitter_ms, 0, 1000)
+        between("live.talk.turns.threshold", self.threshold, 0.05, 0.95)
+        between("live.talk.turns.echo_margin", self.echo_margin, 0, 0.5)
+        between("live.talk.turns.speech_ms", self.speech_ms, 32, 1000)
+        between("live.talk.turns.silence_ms", self.silence_ms, 100, 5000)
+        between("live.talk.turns.confirm_ms", self.confirm_ms, 32, 5000)
+        between("live.talk.turns.confirm_s", self.confirm_s, 0.2, 10)
+        between("live.talk.turns.jitter_ms", self.jitter_ms, 0, 1000)
 
 
 @dataclass
@@ -47,7 +48,7 @@ class MindConfig:
 
     def __post_init__(self) -> None:
         _service("live.talk.mind", self.url, self.model, self.timeout_s)
-        _between("live.talk.mind.max_tokens", self.max_tokens, 1, 4096)
+        between("live.talk.mind.max_tokens", self.max_tokens, 1, 4096)
 
 
 @dataclass
@@ -77,9 +78,9 @@ class VoiceConfig:
     timeout_s: float = 10.0  # to the first sound, and between sounds
 
     def __post_init__(self) -> None:
-        _one_of("live.talk.voice.engine", self.engine, ("espeak", "openai", "none"))
-        _one_of("live.talk.voice.sex", self.sex, ("female", "male"))
-        _between("live.talk.voice.speed", self.speed, 0.5, 2)
+        one_of("live.talk.voice.engine", self.engine, ("espeak", "openai", "none"))
+        one_of("live.talk.voice.sex", self.sex, ("female", "male"))
+        between("live.talk.voice.speed", self.speed, 0.5, 2)
         _service("live.talk.voice", self.url, self.model, self.timeout_s)
         if self.engine == "openai" and self.url is None:
             raise ConfigError("live.talk.voice.engine is openai, so live.talk.voice.url must be the server's address")
@@ -98,13 +99,13 @@ class TalkConfig:
     voice: VoiceConfig = field(default_factory=VoiceConfig)
 
     def __post_init__(self) -> None:
-        _one_of("live.talk.mode", self.mode, MODES)
+        one_of("live.talk.mode", self.mode, MODES)
         if self.mode == "chat" and self.mind.url is None:
             raise ConfigError("live.talk.mode is chat, so live.talk.mind.url must be the address of a language model")
 
 
 def _service(name: str, url: str | None, model: str, timeout_s: float) -> None:
-    _between(f"{name}.timeout_s", timeout_s, 0.1, 120)
+    between(f"{name}.timeout_s", timeout_s, 0.1, 120)
     if url is None:
         return
     try:
@@ -118,13 +119,3 @@ def _service(name: str, url: str | None, model: str, timeout_s: float) -> None:
         raise ConfigError(f"{name}.url must not hold a password; name the key's environment variable in {name}.key_env")
     if not model:
         raise ConfigError(f"{name}.url is set, so {name}.model must name the model")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be {' or '.join(choices)}, not '{value}'")
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be between {low:g} and {high:g}, not {value:g}")
