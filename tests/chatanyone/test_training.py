@@ -59,7 +59,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     first = Solver(LineTask(), config(), tmp_path / "parts")
     batches = first._batches()
     for _ in range(17):  # in the middle of a segment
-        first.run_step(next(batches))
+        first.run_step(*next(batches))
     first.folder.mkdir()
     first.save_state()
     second = Solver(LineTask(), config(), tmp_path / "parts")
