@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
@@ -31,23 +31,26 @@ Samples = Tensor | NDArray[np.float32]  # [n], mono in [-1, 1], 16 kHz
 
 @dataclass(frozen=True)
 class Strengths:
-    """Dials on the natural amount of movement, 1 is natural."""
+    """Dials on the natural amount of movement, 1 is natural; `groups` are those of `motion.style.GROUPS`."""
 
     expression: float = 1.0
     pose: float = 1.0
     gesture: float = 1.0
+    groups: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the person moves, taken from a reference clip; both parts are optional.
+    """How the person moves, taken from a reference clip; every part is optional.
 
     range: amplitude of expression and pose (AdaLN)
     reference: motion of the clip, whose expression tokens are concatenated along time
+    rest: ``[58]`` resting face and head that are added to the motion
     """
 
     range: StyleRange | None = None
     reference: FaceMotion | None = None
+    rest: Tensor | None = None
 
 
 class StageState(Protocol):
@@ -136,10 +139,10 @@ class PipelineState:
         """This (fresh) session at the point where `tensors` was taken."""
         parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
         for name, value in tensors.items():
-            part, _, field = name.partition("/")
+            part, _, own = name.partition("/")
             if part not in parts:
                 raise ValueError(f"expected names that start with {', '.join(_PARTS)}; '{name}' is of another state")
-            parts[part][field] = value
+            parts[part][own] = value
         return replace(self, **{part: _restored(getattr(self, part), parts[part]) for part in _PARTS})
 
 

@@ -46,7 +46,7 @@ class ExpressionStage:
     def init_state(self, seed: int, style: Style, strengths: Strengths) -> FaceState:
         reference = None if style.reference is None else style.reference.expression
         return self.sampler.init_state(seed, style.range, reference, expression=strengths.expression,
-                                       pose=strengths.pose)
+                                       pose=strengths.pose, groups=strengths.groups, rest=style.rest)
 
     def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
         return self.sampler.step(features, state)
@@ -62,7 +62,7 @@ class GestureStage:
         self.sampler, self.template = sampler, template
 
     def init_state(self, seed: int, portrait: Portrait, strengths: Strengths) -> BodyState:
-        return self.sampler.init_state(seed, gesture=strengths.gesture)
+        return self.sampler.init_state(seed, gesture=strengths.gesture, groups=strengths.groups)
 
     def step(self, features: Tensor, face: FaceMotion, state: BodyState) -> tuple[BodyMotion, BodyState]:
         keypoints = self.template.keypoints(face.expression, face.rotation, face.translation)

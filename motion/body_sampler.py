@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 from motion.body import BodyCache, BodyTransformer
 from motion.impulses import gesture_code
 from motion.layers.state import StreamState
-from motion.style import scale_body
+from motion.style import BODY_GROUPS, scale_body
 from motion.types import BODY_DIM, BodyMotion
 
 
@@ -21,6 +22,7 @@ class BodyState(StreamState):
 
     features: `[N, C]` from frame `first_feature` on; keypoints: `[M, Kf, 3]` from frame `next_frame` on
     keys, values: the transformer's cache
+    gesture: dial; groups: those of `motion.style.BODY_GROUPS`, `[2]`
     """
 
     features: Tensor
@@ -32,6 +34,7 @@ class BodyState(StreamState):
     appearance: Tensor | None
     seed: int
     gesture: float
+    groups: Tensor
     closed: bool
 
 
@@ -48,12 +51,14 @@ class BodySampler:
             raise ValueError("Expected a net in evaluation mode; call net.eval() first.")
         self.net, self.hop = net, hop
 
-    def init_state(self, seed: int, appearance: Tensor | None = None, *, gesture: float = 1.0) -> BodyState:
-        """A stream that starts afresh; `appearance` `[N, D]` of the source picture, `gesture` a dial 0…2."""
+    def init_state(self, seed: int, appearance: Tensor | None = None, *, gesture: float = 1.0,
+                   groups: Mapping[str, float] | None = None) -> BodyState:
+        """A stream that starts afresh; `appearance` `[N, D]` of the source picture; dials of `motion.style`."""
         cache, device = self.net.init_cache(), self.net.motion_std.device
         return BodyState(
             torch.zeros(0, self.net.audio_dim, device=device), 0, torch.zeros(0, 0, 3, device=device), 0,
-            cache.keys, cache.values, None if appearance is None else appearance.to(device), seed, gesture, False,
+            cache.keys, cache.values, None if appearance is None else appearance.to(device), seed, gesture,
+            torch.tensor([(groups or {}).get(name, 1.0) for name in BODY_GROUPS]), False,
         )
 
     def step(self, keypoints: Tensor, features: Tensor, state: BodyState) -> tuple[BodyMotion, BodyState]:
@@ -71,7 +76,8 @@ class BodySampler:
             motion, state = self._hop(state)
             parts.append(motion)
         joined = torch.cat(parts) if parts else torch.zeros(0, BODY_DIM, device=state.features.device)
-        return scale_body(BodyMotion.unpack(joined), gesture=state.gesture), state
+        groups = dict(zip(BODY_GROUPS, state.groups.tolist()))
+        return scale_body(BodyMotion.unpack(joined), gesture=state.gesture, groups=groups), state
 
     def flush(self, state: BodyState) -> tuple[BodyMotion, BodyState]:
         """The last frames, for which keypoints came: the last keypoints and feature are held until the hop is full."""

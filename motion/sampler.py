@@ -10,18 +10,18 @@ features gives the same frames, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from motion.diffusion.ddim import DDIM, frame_noise
-from motion.diffusion.guidance import guide
+from motion.diffusion.guidance import guide, guide_twice
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import GROUP_INDICES, LIVELY, TYPICAL_EXPRESSION, scale_face
+from motion.style import FACE_GROUPS, GROUP_INDICES, LIVELY, TYPICAL_EXPRESSION, scale_face, with_rest
 from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
@@ -39,6 +39,8 @@ class FaceState(StreamState):
     previous: normalised motion of the P frames before it, `[P, 58]`
     ahead: the last window's guess of the frames from `next_frame` on, `[look_ahead, 58]`, or None at the start
     smoothed: the last frame that came out, before the dials, `[58]`
+    expression, pose: dials; groups: those of `motion.style.FACE_GROUPS`, `[5]`
+    rest: the resting face of the style, `[58]`
     """
 
     features: Tensor
@@ -54,6 +56,8 @@ class FaceState(StreamState):
     reference_values: list[Tensor]
     expression: float
     pose: float
+    groups: Tensor
+    rest: Tensor | None
     closed: bool
 
 
@@ -66,7 +70,8 @@ class FaceSampler:
         hop: frames that come out together.
         look_ahead: frames beyond the hop that the window covers; they are guessed again by the next window and blended.
         audio_past: features before the window that it hears.
-        guidance: classifier-free guidance on the audio; 1 is one pass a step, otherwise two.
+        guidance_audio, guidance_style: classifier-free guidance; where both are 1 there is one pass a step, which is what
+            a live session can afford; otherwise two (style 1) or three.
         inertia: 0…1, how much of the frame before stays in head pose, brows and cheeks; it hides the seams of windows.
             Mouth and lids stay as they are: there a frame of delay shows.
         anchor: features ``[T, C]`` → a regression's estimate of the expression ``[T, 52]`` (the audio encoder's own).
@@ -76,13 +81,14 @@ class FaceSampler:
     """
 
     def __init__(self, denoiser: FaceDenoiser, *, steps: int = 5, hop: int = 4, look_ahead: int = 1,
-                 audio_past: int = 10, guidance: float = 1.0,
+                 audio_past: int = 10, guidance_audio: float = 1.0, guidance_style: float = 1.0,
                  inertia: float = 0.5, anchor: Callable[[Tensor], Tensor] | None = None,
                  anchor_weight: float = 0.0) -> None:
         if denoiser.training:
             raise ValueError("Expected a denoiser in evaluation mode; call denoiser.eval() first.")
         self.denoiser, self.hop, self.look_ahead, self.audio_past = denoiser, hop, look_ahead, audio_past
-        self.guidance, self.anchor, self.anchor_weight = guidance, anchor, anchor_weight if anchor else 0.0
+        self.guidance_audio, self.guidance_style = guidance_audio, guidance_style
+        self.anchor, self.anchor_weight = anchor, anchor_weight if anchor else 0.0
         self.keep = inertia * _SLOW
         self.ddim = DDIM()
         self.ddim.set_timesteps(steps)
@@ -94,23 +100,26 @@ class FaceSampler:
 
     @torch.no_grad()
     def init_state(self, seed: int, style_range: StyleRange | None = None, reference: Tensor | None = None, *,
-                   expression: float = 1.0, pose: float = 1.0) -> FaceState:
+                   expression: float = 1.0, pose: float = 1.0, groups: Mapping[str, float] | None = None,
+                   rest: Tensor | None = None) -> FaceState:
         """A stream that starts at rest.
 
         Args:
             seed: of everything random.
             style_range: how strongly to move, `[4]` and `[6]`; None is `LIVELY`, `StyleRange()` leaves it to the net.
             reference: expressions `[R, 52]` of a clip whose manner to take over.
-            expression, pose: dials 0…2 applied after sampling.
+            expression, pose, groups: dials applied after sampling, see `motion.style.apply_dials`.
+            rest: resting face `[58]` added before the dials, see `motion.style.with_rest`.
         """
         style, net = style_range or LIVELY, self.denoiser
         device = net.motion_mean.device
         pairs = [] if reference is None else net.encode_reference(reference.to(device)[None])
-        rest = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
+        still = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
         return FaceState(
-            torch.zeros(0, net.audio_dim, device=device), 0, 0, rest, None, rest[-1], seed,
+            torch.zeros(0, net.audio_dim, device=device), 0, 0, still, None, still[-1], seed,
             _moved(style.expression, device), _moved(style.pose, device),
-            [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose, False,
+            [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose,
+            torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]), _moved(rest, device), False,
         )
 
     def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
@@ -142,11 +151,11 @@ class FaceSampler:
     @torch.no_grad()
     def _hop(self, state: FaceState) -> tuple[Tensor, FaceState]:
         """Denoises one window and moves on by one hop; motion `[hop, 58]`, normalised."""
-        context = self._context(state)
+        contexts = self._contexts(state)
         x = frame_noise(state.seed, state.next_frame, self.hop + self.look_ahead, FACE_DIM).to(state.previous)[None]
         anchor = self._anchored(state)
         for timestep in self.ddim.timesteps:
-            x_0 = self._predict(x, timestep, context)
+            x_0 = self._predict(x, timestep, contexts)
             if anchor is not None:
                 x_0[..., _MOUTH] = torch.lerp(x_0[..., _MOUTH], anchor[..., _MOUTH], self.anchor_weight)
             x = self.ddim.step(x_0, timestep, x)
@@ -173,35 +182,42 @@ class FaceSampler:
         pose = expression.new_zeros(*expression.shape[:-1], FACE_DIM - EXPRESSION_DIM)
         return self.denoiser.normalise(torch.cat([expression, pose], dim=-1))[None]
 
-    def _context(self, state: FaceState) -> tuple[FaceContext, FaceContext | None]:
-        """Conditions of the next window, and without audio when there is guidance."""
+    def _contexts(self, state: FaceState) -> list[FaceContext]:
+        """Conditions of the next window; with guidance also without audio, and without audio and style."""
         size = self.hop + self.look_ahead
         end = state.next_frame + size - state.first_feature
         audio = _padded(state.features[:end], self.audio_past + size)[None]
         batch = (None if state.style_expression is None else state.style_expression[None],
                  None if state.style_pose is None else state.style_pose[None])
-        arguments = dict(
-            frames=size, audio_first=-self.audio_past, style=StyleRange(*batch),
-            controls=face_controls(state.seed, state.next_frame, size).to(audio)[None],
-            reference=list(zip(state.reference_keys, state.reference_values)) or None,
-        )
-        previous = state.previous[None]
-        context = self.denoiser.encode(audio, previous, **arguments)  # type: ignore[arg-type]
-        if self.guidance == 1.0:
-            return context, None
+        reference = list(zip(state.reference_keys, state.reference_values)) or None
         silent = {"audio": torch.zeros(1, dtype=torch.bool, device=audio.device)}
-        return context, self.denoiser.encode(audio, previous, keep=silent, **arguments)  # type: ignore[arg-type]
+        Case = tuple[dict[str, Tensor] | None, StyleRange, list[tuple[Tensor, Tensor]] | None]
+        cases: list[Case] = [(None, StyleRange(*batch), reference)]
+        if self.guidance_audio != 1.0 or self.guidance_style != 1.0:
+            cases.append((silent, StyleRange(*batch), reference))
+        if self.guidance_style != 1.0:
+            cases.append((silent, StyleRange(), None))
+        controls = face_controls(state.seed, state.next_frame, size).to(audio)[None]
+        return [self.denoiser.encode(audio, state.previous[None], frames=size, audio_first=-self.audio_past, style=style,
+                                     controls=controls, reference=shown, keep=keep) for keep, style, shown in cases]
 
-    def _predict(self, x: Tensor, timestep: int, contexts: tuple[FaceContext, FaceContext | None]) -> Tensor:
+    def _predict(self, x: Tensor, timestep: int, contexts: list[FaceContext]) -> Tensor:
         """x_0, guided if asked for."""
         t = torch.full((1,), timestep, device=x.device)
-        x_0 = self.denoiser.denoise(x, t, contexts[0])
-        return x_0 if contexts[1] is None else guide(x_0, self.denoiser.denoise(x, t, contexts[1]), self.guidance)
+        passes = [self.denoiser.denoise(x, t, context) for context in contexts]
+        if len(passes) == 1:
+            return passes[0]
+        if len(passes) == 2:
+            return guide(passes[0], passes[1], self.guidance_audio)
+        return guide_twice(passes[0], passes[1], passes[2], self.guidance_audio, self.guidance_style)
 
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
-        """Hops in motion's own units, dials applied."""
-        joined = torch.cat(hops) if hops else state.previous[:0]
-        return scale_face(self.denoiser.denormalise(joined), expression=state.expression, pose=state.pose)
+        """Hops in motion's own units, resting face and dials applied."""
+        motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
+        if state.rest is not None:
+            motion = with_rest(motion, state.rest)
+        groups = dict(zip(FACE_GROUPS, state.groups.tolist()))
+        return scale_face(motion, expression=state.expression, pose=state.pose, groups=groups)
 
     @staticmethod
     def _received(state: FaceState) -> int:

@@ -1,20 +1,19 @@
-"""Styles as numbers: how strongly somebody moves, and dials applied after sampling."""
+"""Styles as numbers: how strongly somebody moves; and dials, which are turned after sampling.
+
+`apply_dials` is the one function that turns all of them, for whole clips and for single frames alike: a frame's answer
+depends on that frame alone.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from motion.types import ARKIT_INDEX, EXPRESSION_GROUPS, BodyMotion, FaceMotion, StyleRange
+from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, EXPRESSION_GROUPS, BodyMotion, FaceMotion, StyleRange
 
 GROUP_INDICES: tuple[list[int], ...] = tuple([ARKIT_INDEX[n] for n in names] for names in EXPRESSION_GROUPS.values())
-
-# Blend shapes that close something: dials never weaken them, or lips would no longer meet.
-CLOSURES: tuple[str, ...] = (
-    "mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper", "eyeBlinkLeft", "eyeBlinkRight",
-)
-# Gaze is a direction, not an intensity.
-_UNSCALED = CLOSURES + tuple(name for name in ARKIT_INDEX if name.startswith("eyeLook"))
 
 # Typical ranges (our choice, about the middle of the training data): what the style embedding divides by.
 TYPICAL_EXPRESSION = torch.tensor([0.08, 0.06, 0.08, 0.03])
@@ -35,29 +34,163 @@ def style_range(motion: FaceMotion) -> StyleRange:
     return StyleRange(torch.stack(groups, dim=-1), pose)
 
 
-def scale_face(motion: FaceMotion, *, expression: float = 1.0, pose: float = 1.0) -> FaceMotion:
-    """Dials 0…2 around rest. Closures and gaze keep their strength.
-
-    ARKit's mouthClose is measured against the jaw: lips meet when it equals jawOpen. So it follows the jaw, clipping
-    included, and what was closed stays closed.
-    """
-    weights = motion.expression
-    factor = torch.full((weights.shape[-1],), float(expression), dtype=weights.dtype, device=weights.device)
-    factor[[ARKIT_INDEX[name] for name in _UNSCALED]] = 1.0
-    scaled = (weights * factor).clamp(0, 1)
-    jaw, close = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
-    ratio = torch.where(weights[..., jaw] > 1e-4, scaled[..., jaw] / weights[..., jaw].clamp(min=1e-4), 1.0)
-    scaled[..., close] = (weights[..., close] * ratio).clamp(0, 1)
-    return FaceMotion(scaled, motion.rotation * pose, motion.translation * pose)
-
-
-def scale_body(motion: BodyMotion, *, gesture: float = 1.0) -> BodyMotion:
-    """Dial 0…2 around the picture's own pose."""
-    return BodyMotion(motion.delta * gesture, motion.hands * gesture)
-
-
 def stack_styles(styles: list[StyleRange]) -> tuple[Tensor, Tensor]:
     """Full styles as batches `[B, 4]` and `[B, 6]`."""
     expression = [style.expression for style in styles if style.expression is not None]
     pose = [style.pose for style in styles if style.pose is not None]
     return torch.stack(expression), torch.stack(pose)
+
+
+# Dials: all groups, those of the face first.
+FACE_GROUPS: tuple[str, ...] = (*EXPRESSION_GROUPS, "head")
+BODY_GROUPS: tuple[str, ...] = ("shoulders", "hands")
+GROUPS: tuple[str, ...] = FACE_GROUPS + BODY_GROUPS
+# Below zero only where the opposite movement exists: brows that go down where they went up, a head that turns and nods
+# the other way.
+INVERTIBLE: tuple[str, ...] = ("brows", "head")
+LIMIT = 2.0  # of the product of a group's dials
+
+# Shapes that close something: no dial weakens them, or lips and lids would no longer meet.
+CLOSURES: tuple[str, ...] = (
+    "mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper", "eyeBlinkLeft", "eyeBlinkRight",
+)
+# Shapes that part the lips or are needed to bring them together again.
+_OPENERS: tuple[str, ...] = (
+    "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDownLeft",
+    "mouthLowerDownRight", "mouthShrugUpper", "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut",
+)
+# What each shape adds to the distance of the inner lips, mm: of the shipped head template, shapes above 1.5 mm.
+_LIP_GAP_MM: dict[str, float] = {
+    "jawOpen": 33.7, "mouthClose": -33.8, "mouthFunnel": 15.0, "mouthShrugLower": -4.9, "mouthShrugUpper": 4.6,
+    "mouthRollLower": -4.4, "mouthRollUpper": -4.2, "mouthUpperUpLeft": 2.2, "mouthUpperUpRight": 2.5,
+    "mouthLowerDownLeft": 1.9, "mouthLowerDownRight": 1.9, "mouthSmileLeft": -1.8, "mouthSmileRight": -1.6,
+    "mouthPressLeft": -1.8, "mouthPressRight": -1.7,
+}
+# Our choice: below the first nothing opens further, above the second dials count in full.
+LIPS_MEET_MM, LIPS_PART_MM = 1.5, 5.0
+_RAISERS, _LOWERERS = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight")
+_WITH_HANDS = ("elbowLeft", "elbowRight", "wristLeft", "wristRight")
+_HALF_WITH_HANDS = ("upperArmLeft", "upperArmRight")
+
+
+def _columns(*names: str) -> list[int]:
+    return [ARKIT_INDEX[name] for name in names]
+
+
+def _named(start: str) -> tuple[str, ...]:
+    return tuple(name for name in ARKIT_NAMES if name.startswith(start))
+
+
+def check_groups(groups: Mapping[str, float]) -> None:
+    """Refuses (`ValueError`) unknown groups, and strengths outside 0…2 (-2…2 for `INVERTIBLE`)."""
+    for name, value in groups.items():
+        if name not in GROUPS:
+            raise ValueError(f"'{name}' is no group of movement; there are {', '.join(GROUPS)}")
+        low = -LIMIT if name in INVERTIBLE else 0.0
+        if not low <= value <= LIMIT:
+            raise ValueError(f"the strength of {name} must be between {low:g} and {LIMIT:g}, not {value:g}")
+
+
+def apply_dials(face: FaceMotion, body: BodyMotion, *, expression: float = 1.0, pose: float = 1.0, gesture: float = 1.0,
+                groups: Mapping[str, float] | None = None) -> tuple[FaceMotion, BodyMotion]:
+    """All dials on motion `[..., T, …]`; 1 is as it is.
+
+    Args:
+        expression: on mouth, brows, eyes and cheeks; pose: on the head; gesture: on shoulders and hands; 0…2.
+        groups: of `GROUPS` to a strength of its own; it multiplies the dial above, the product is held within ±2.
+    """
+    groups = groups or {}
+    return scale_face(face, expression=expression, pose=pose, groups=groups), scale_body(body, gesture=gesture, groups=groups)
+
+
+def scale_face(motion: FaceMotion, *, expression: float = 1.0, pose: float = 1.0,
+               groups: Mapping[str, float] | None = None) -> FaceMotion:
+    """The dials of face and head, around rest.
+
+    Lips that meet stay together: closures keep their strength, mouthClose follows the jaw (ARKit measures it against the
+    jaw: lips meet when both are equal), and what parts the lips is only strengthened in so far as they are apart. Blinks
+    stay whole. Gaze is a direction, so it follows the dial of the eyes but not that of all expression.
+    """
+    factor = {name: _held(expression * (groups or {}).get(name, 1.0)) for name in EXPRESSION_GROUPS}
+    head = _held(pose * (groups or {}).get("head", 1.0))
+    weights = motion.expression
+    scaled = weights.clone()
+    _scale(scaled, _columns(*_named("cheek"), *_named("nose")), factor["cheeks"])
+    _scale_eyes(scaled, weights, factor["eyes"], _held((groups or {}).get("eyes", 1.0)))
+    _scale_brows(scaled, weights, factor["brows"])
+    _scale_mouth(scaled, weights, factor["mouth"])
+    return FaceMotion(scaled.clamp(0, 1), motion.rotation * head, motion.translation * head)
+
+
+def scale_body(motion: BodyMotion, *, gesture: float = 1.0, groups: Mapping[str, float] | None = None) -> BodyMotion:
+    """The dials of shoulders (with the trunk) and hands (with the forearms), around the picture's own pose."""
+    shoulders, hands = (_held(gesture * (groups or {}).get(name, 1.0)) for name in BODY_GROUPS)
+    share = torch.tensor([1.0 if name in _WITH_HANDS else 0.5 if name in _HALF_WITH_HANDS else 0.0
+                          for name in BODY_KEYPOINTS]).to(motion.delta)[:, None]
+    return BodyMotion(motion.delta * (shoulders + (hands - shoulders) * share), motion.hands * hands)
+
+
+def with_rest(motion: FaceMotion, rest: Tensor) -> FaceMotion:
+    """A resting face and head `[58]` added to motion: what a person shows while doing nothing, such as a slight smile.
+
+    It must leave the lips' openers alone (`check_rest`). A smile yields to rounded lips, wide eyes to a blink.
+    """
+    added = rest[:len(ARKIT_NAMES)].expand_as(motion.expression).clone()
+    rounded = motion.expression[..., _columns("mouthPucker", "mouthFunnel")].amax(-1, keepdim=True).clamp(0, 1)
+    _scale(added, _columns(*_named("mouthSmile"), *_named("mouthStretch")), 1 - rounded)
+    for side in ("Left", "Right"):
+        _scale(added, _columns(f"eyeWide{side}"), 1 - motion.expression[..., _columns(f"eyeBlink{side}")].clamp(0, 1))
+    head = rest[len(ARKIT_NAMES):]
+    return FaceMotion((motion.expression + added).clamp(0, 1), motion.rotation + head[:3], motion.translation + head[3:])
+
+
+def check_rest(rest: Tensor) -> None:
+    """Refuses (`ValueError`) a resting face that would keep the lips or lids from meeting."""
+    forbidden = [name for name in (*_OPENERS, *CLOSURES) if float(rest[ARKIT_INDEX[name]])]
+    if forbidden:
+        raise ValueError(f"a resting face must leave {', '.join(forbidden)} alone, or closures would be lost")
+
+
+def lip_gap_mm(expression: Tensor) -> Tensor:
+    """How far weights `[..., 52]` part the lips `[...]`, mm against rest, on the shipped head."""
+    gap = expression.new_zeros(len(ARKIT_NAMES))
+    gap[_columns(*_LIP_GAP_MM)] = expression.new_tensor(list(_LIP_GAP_MM.values()))
+    return expression @ gap
+
+
+def _held(factor: float) -> float:
+    return min(max(float(factor), -LIMIT), LIMIT)
+
+
+def _scale(scaled: Tensor, columns: list[int], factor: float | Tensor) -> None:
+    scaled[..., columns] = scaled[..., columns] * factor
+
+
+def _scale_eyes(scaled: Tensor, weights: Tensor, factor: float, gaze: float) -> None:
+    """Squint and gaze plainly; wide eyes are not strengthened while a lid is shut."""
+    _scale(scaled, _columns(*_named("eyeSquint")), factor)
+    _scale(scaled, _columns(*_named("eyeLook")), gaze)
+    for side in ("Left", "Right"):
+        shut = weights[..., _columns(f"eyeBlink{side}")].clamp(0, 1)
+        _scale(scaled, _columns(f"eyeWide{side}"), 1 + (factor - 1) * (1 - shut) if factor > 1 else factor)
+
+
+def _scale_brows(scaled: Tensor, weights: Tensor, factor: float) -> None:
+    """Below zero raising and lowering change places."""
+    up, down = _columns(*_RAISERS), _columns(*_LOWERERS)
+    scaled[..., up] = weights[..., up] * max(factor, 0.0)
+    scaled[..., down] = weights[..., down] * max(factor, 0.0)
+    if factor < 0:
+        scaled[..., down] = weights[..., up].mean(-1, keepdim=True) * -factor
+        scaled[..., up] = weights[..., down].mean(-1, keepdim=True) * -factor
+
+
+def _scale_mouth(scaled: Tensor, weights: Tensor, factor: float) -> None:
+    """All but the closures; the openers by as much as the lips are apart, when it is more than 1."""
+    others = [name for name in EXPRESSION_GROUPS["mouth"] if name not in CLOSURES and name not in _OPENERS]
+    _scale(scaled, _columns(*others), factor)
+    apart = ((lip_gap_mm(weights) - LIPS_MEET_MM) / (LIPS_PART_MM - LIPS_MEET_MM)).clamp(0, 1)[..., None]
+    _scale(scaled, _columns(*_OPENERS), 1 + (factor - 1) * apart if factor > 1 else factor)
+    jaw, close = _columns("jawOpen"), _columns("mouthClose")
+    ratio = torch.where(weights[..., jaw] > 1e-4, scaled[..., jaw].clamp(0, 1) / weights[..., jaw].clamp(min=1e-4), 1.0)
+    scaled[..., close] = weights[..., close] * ratio

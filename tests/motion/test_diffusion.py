@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from motion.diffusion.ddim import DDIM, frame_noise
-from motion.diffusion.guidance import guide
+from motion.diffusion.guidance import guide, guide_twice
 from motion.diffusion.schedule import add_noise, cosine_alpha_bar
 
 
@@ -90,3 +90,10 @@ def test_guidance_of_one_is_none() -> None:
     a, b = torch.randn(3), torch.randn(3)
     torch.testing.assert_close(guide(a, b, 1.0), a)
     assert torch.equal(guide(a, b, 0.0), b)
+
+
+def test_two_strengths_by_hand() -> None:
+    full, silent, bare = torch.tensor([4.0]), torch.tensor([2.0]), torch.tensor([1.0])
+    assert guide_twice(full, silent, bare, 1.0, 1.0) == full
+    assert guide_twice(full, silent, bare, 2.0, 3.0) == 1 + 3 * 1 + 2 * 2
+    assert guide_twice(full, silent, bare, 2.0, 1.0) == guide(full, silent, 2.0)

@@ -9,15 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from motion.body import BodyTransformer
 from motion.body_sampler import BodySampler
-from motion.face import FaceDenoiser
+from motion.face import FaceContext, FaceDenoiser
 from motion.sampler import FaceSampler
-from motion.style import LIVELY, scale_face, style_range
+from motion.style import LIVELY, style_range
 from motion.types import ARKIT_INDEX, FaceMotion, StyleRange
 
 C = 6
 
 
-def sampler(guidance: float = 1.0, steps: int = 3) -> FaceSampler:
+def sampler(audio: float = 1.0, style: float = 1.0, steps: int = 3) -> FaceSampler:
     torch.manual_seed(1)
     net = FaceDenoiser(audio_dim=C, width=16, depth=2, heads=2, ratio=2, audio_past=6, previous=8)
     with torch.no_grad():
@@ -25,7 +25,7 @@ def sampler(guidance: float = 1.0, steps: int = 3) -> FaceSampler:
             parameter.add_(0.1 * torch.randn_like(parameter))
     net.motion_mean.fill_(0.3)
     net.motion_std.fill_(0.1)
-    return FaceSampler(net.eval(), steps=steps, audio_past=6, guidance=guidance)
+    return FaceSampler(net.eval(), steps=steps, audio_past=6, guidance_audio=audio, guidance_style=style)
 
 
 def stream(chunks: list[Tensor], seed: int = 5) -> Tensor:
@@ -115,12 +115,29 @@ def test_inertia_smooths_the_head_and_leaves_the_mouth() -> None:
     assert smooth.rotation.diff(dim=0).square().mean() < 0.5 * raw.rotation.diff(dim=0).square().mean()
 
 
-def test_guidance_of_one_is_one_pass() -> None:
-    features = torch.randn(9, C)
-    plain, strong = sampler(), sampler(guidance=2.0)
-    a, _ = plain.step(features, plain.init_state(0))
-    b, _ = strong.step(features, strong.init_state(0))
-    assert not torch.equal(a.packed(), b.packed())
+@pytest.mark.parametrize(("audio", "style", "passes"), [(1, 1, 1), (2, 1, 2), (1, 2, 3), (2, 3, 3)])
+def test_guidance_costs_passes_only_where_it_is_asked_for(audio: float, style: float, passes: int,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, features = sampler(audio, style), torch.randn(9, C)
+    calls: list[Tensor] = []
+    denoise = engine.denoiser.denoise
+
+    def counted(noisy: Tensor, timestep: Tensor, context: FaceContext) -> Tensor:
+        calls.append(timestep)
+        return denoise(noisy, timestep, context)
+
+    monkeypatch.setattr(engine.denoiser, "denoise", counted)
+    made, _ = engine.step(features, engine.init_state(0))
+    assert len(calls) == passes * 3 * 2  # steps, hops
+    plain = sampler()
+    same, _ = plain.step(features, plain.init_state(0))
+    assert torch.equal(made.packed(), same.packed()) == (passes == 1)
+
+
+def test_guidance_of_the_style_is_nothing_without_a_style() -> None:
+    plain, guided, features = sampler(), sampler(style=3.0), torch.randn(9, C)
+    made = [engine.step(features, engine.init_state(0, StyleRange()))[0].packed() for engine in (plain, guided)]
+    torch.testing.assert_close(made[0], made[1])
 
 
 def test_memory_is_bounded() -> None:
@@ -156,25 +173,6 @@ def test_face_and_body_stay_in_their_budget() -> None:
         body.step(torch.randn(frames, 21, 3), features, body_state)
     assert len(motion.expression) == frames
     assert counter.get_total_flops() * 30 / frames < 5e9
-
-
-def face(**weights: float) -> FaceMotion:
-    expression = torch.zeros(1, 52)
-    for name, value in weights.items():
-        expression[0, ARKIT_INDEX[name]] = value
-    return FaceMotion(expression, torch.ones(1, 3), torch.ones(1, 3))
-
-
-@pytest.mark.parametrize("dial", [0.0, 0.5, 1.0, 2.0])
-def test_dials_keep_closures(dial: float) -> None:
-    scaled = scale_face(face(jawOpen=0.6, mouthClose=0.6, mouthPressLeft=0.7, eyeBlinkLeft=0.9, browInnerUp=0.3),
-                        expression=dial, pose=dial)
-    value = {name: float(scaled.expression[0, index]) for name, index in ARKIT_INDEX.items()}
-    assert value["jawOpen"] == pytest.approx(min(0.6 * dial, 1))
-    assert value["mouthClose"] == pytest.approx(value["jawOpen"])  # lips that met still meet
-    assert value["mouthPressLeft"] == pytest.approx(0.7) and value["eyeBlinkLeft"] == pytest.approx(0.9)
-    assert value["browInnerUp"] == pytest.approx(0.3 * dial)
-    assert torch.equal(scaled.rotation, torch.full((1, 3), dial))
 
 
 def test_style_range_by_hand() -> None:
