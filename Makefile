@@ -43,6 +43,7 @@ lint: $(INSTALLED)  ## flake8 and mypy over packages, tests and tools
 	@$(BIN)/mypy $(wildcard chatanyone motion render tests tools)
 
 test: lint  ## lint, types and the whole test suite
+	@.ci/system-packages browser
 	@echo "== pytest"
 	@$(BIN)/python -m pytest
 
