@@ -1,0 +1,174 @@
+"""A renderer that draws numbers instead of a person, to prove the clock and to test whatever carries a session.
+
+Each picture bears its frame number (`read_number` reads it back, also from compressed video) and a bar as high as the
+sound of that moment is loud (`read_level`): the mouth. Every two seconds a chirp starts exactly with a picture whose
+number divides by 60 (`find_chirps`). What is heard and what is seen is then compared by number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import correlate
+
+from chatanyone.stream.engine import Made, Step
+from chatanyone.stream.session import Session
+from chatanyone.stream.types import SOUND_HZ, UNIT_SAMPLES, SessionEvents
+from chatanyone.stream.units import MOTION_FPS, SPEECH_HZ, UNIT_FRAMES, UPSAMPLING, speech_before, stride
+
+LAG_SAMPLES = 8000  # 48 kHz; as the real engine's: 166⅔ ms
+CHIRP_EVERY_FRAMES = 60
+_CHIRP_S = 0.03
+_MOUTH_GAIN = 3.0
+_COLUMNS, _ROWS, _CHECK_BITS = 8, 4, 8
+_NUMBER_BITS = _COLUMNS * _ROWS - _CHECK_BITS
+
+
+def burn_number(frame: NDArray[np.uint8], number: int) -> None:
+    """Into the upper third of the picture ``[H, W, 3]``: 8 × 4 black or white blocks, 24 bits and 8 to check them."""
+    bits = (number % (1 << _NUMBER_BITS)) << _CHECK_BITS | _check(number)
+    grid = np.array([bits >> index & 1 for index in range(_COLUMNS * _ROWS)], np.uint8).reshape(_ROWS, _COLUMNS)
+    rows, columns = _blocks(frame)
+    frame[:rows[-1], :] = (16 + 219 * grid[np.repeat(np.arange(_ROWS), np.diff(rows))]
+                           [:, np.repeat(np.arange(_COLUMNS), np.diff(columns))])[..., None]
+
+
+def read_number(frame: NDArray[np.uint8]) -> int | None:
+    """The number of a picture of any size, however compressed; None when it bears none or cannot be read."""
+    rows, columns = _blocks(frame)
+    bits = 0
+    for index in range(_COLUMNS * _ROWS):
+        row, column = divmod(index, _COLUMNS)
+        (y0, y1), (x0, x1) = rows[row:row + 2], columns[column:column + 2]
+        inner = frame[y0 + (y1 - y0) // 4:y1 - (y1 - y0) // 4, x0 + (x1 - x0) // 4:x1 - (x1 - x0) // 4]
+        bits |= int(inner.mean() > 127) << index
+    number, check = bits >> _CHECK_BITS, bits & ((1 << _CHECK_BITS) - 1)
+    return number if check == _check(number) else None
+
+
+def read_level(frame: NDArray[np.uint8]) -> float:
+    """How far the mouth of a picture is open, 0 to 1."""
+    H, W = frame.shape[:2]
+    bar = frame[H // 2:H - 2, W * 7 // 16:W * 9 // 16].mean(axis=(1, 2))
+    return float((bar > 127).mean())
+
+
+def chirp() -> NDArray[np.float32]:
+    """30 ms at 48 kHz, from 1 to 4 kHz."""
+    time_s = np.arange(round(_CHIRP_S * SOUND_HZ)) / SOUND_HZ
+    phase = 2 * np.pi * (1000 * time_s + 3000 / _CHIRP_S * time_s ** 2 / 2)
+    return (0.5 * np.sin(phase) * np.hanning(len(time_s))).astype(np.float32)
+
+
+def find_chirps(sound: NDArray[np.int16] | NDArray[np.float32]) -> list[float]:
+    """Seconds from the start at which chirps begin, in mono sound at 48 kHz."""
+    sound, template = np.asarray(sound, np.float32), chirp()
+    if sound.size and np.abs(sound).max() > 2:
+        sound = sound / 32768
+    if len(sound) < len(template):
+        return []
+    match = correlate(sound, template, mode="valid", method="fft")
+    energy = np.convolve(sound ** 2, np.ones(len(template)), mode="valid")
+    likeness = match / np.sqrt(np.maximum(energy, 1e-3) * (template ** 2).sum())
+    found: list[float] = []
+    while (best := int(likeness.argmax())) is not None and likeness[best] > 0.6:
+        found.append(best / SOUND_HZ)
+        likeness[max(best - len(template), 0):best + len(template)] = 0
+    return sorted(found)
+
+
+class StandInEngine:
+    """An engine in the event loop itself.
+
+    Args:
+        size: width, height.
+        work_s: how long the step of a number takes; negative: it never answers.
+        chirps: whether chirps are heard beside the speech.
+    """
+
+    def __init__(self, size: tuple[int, int] = (256, 384), work_s: Callable[[int], float] = lambda number: 0.02,
+                 chirps: bool = True) -> None:
+        self.size, self.lag, self._work_s, self._chirps = size, LAG_SAMPLES, work_s, chirps
+        self._heard = np.zeros(LAG_SAMPLES // UPSAMPLING, np.float32)
+        self._first = self._closed_before = 0  # positions in all that was heard: of `_heard[0]`; of the cut
+        self._free_s, self._dead = 0.0, False
+        self._chirp = np.zeros(UNIT_SAMPLES, np.int16)
+        self._chirp[:len(chirp())] = (chirp() * 32767).astype(np.int16)
+        self._background = self._draw_background()
+
+    async def start(self, on_made: Callable[[Made], None], on_lost: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_made, self._on_lost = on_made, on_lost
+
+    def step(self, step: Step) -> None:
+        self._heard = np.concatenate([self._heard, step.samples])
+        work_s = self._work_s(step.number)
+        if work_s >= 0:
+            self._free_s = max(self._free_s, self._loop.time()) + work_s
+            self._loop.call_at(self._free_s, self._answer, step, work_s)
+
+    def cut(self) -> None:
+        self._closed_before = self._first + len(self._heard)
+
+    def crash(self) -> None:
+        """Dies, as a process would."""
+        self._dead = True
+        self._on_lost("it was told to")
+
+    async def close(self) -> None:
+        self._dead = True
+
+    def _answer(self, step: Step, work_s: float) -> None:
+        if self._dead:
+            return
+        first = step.number * UNIT_FRAMES
+        numbers = range(first, first + UNIT_FRAMES, stride(step.pictures))
+        frames = np.stack([self._draw(number, step.dials.expression) for number in numbers])
+        sound = self._chirp if self._chirps and first % CHIRP_EVERY_FRAMES == 0 else None
+        done = speech_before(step.number + 1) - self._first
+        self._heard, self._first = self._heard[done:], self._first + done
+        self._on_made(Made(step.number, frames, work_s, sound=sound))
+
+    def _draw(self, number: int, expression: float) -> NDArray[np.uint8]:
+        frame = np.roll(self._background, number, axis=0)
+        burn_number(frame, number)
+        H, W = frame.shape[:2]
+        mouth = frame[H // 2:H - 2, W * 3 // 8:W * 5 // 8]
+        mouth[:] = 16
+        mouth[:round(len(mouth) * min(_MOUTH_GAIN * expression * self._loudness(number), 1.0))] = 235
+        return frame
+
+    def _loudness(self, number: int) -> float:
+        """RMS of the sound that is heard with a frame; 0 while the mouth is held shut."""
+        start, end = (round(frame * SPEECH_HZ / MOTION_FPS) for frame in (number, number + 1))
+        part = self._heard[max(start, self._closed_before, self._first) - self._first:end - self._first]
+        return float(np.sqrt((part ** 2).mean())) if len(part) else 0.0
+
+    def _draw_background(self) -> NDArray[np.uint8]:
+        """A soft pattern that moves, so that video has something to encode."""
+        width, height = self.size
+        y, x = np.mgrid[:height, :width]
+        waves = [128 + 60 * np.sin(2 * np.pi * (x / width * (index + 1) + 3 * y / height)) for index in range(3)]
+        return np.stack(waves, axis=-1).astype(np.uint8)
+
+
+async def open_standin(events: SessionEvents | None = None, size: tuple[int, int] = (256, 384), pictures: int = 4,
+                       work_s: Callable[[int], float] = lambda number: 0.02, chirps: bool = True) -> Session:
+    """A session in which the stand-in draws."""
+    return await Session(lambda: StandInEngine(size, work_s, chirps), events, pictures).start()
+
+
+def _blocks(frame: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Edges of the blocks' rows and columns, px."""
+    H, W = frame.shape[:2]
+    rows = np.round(np.linspace(0, H / 3, _ROWS + 1)).astype(np.int64)
+    return rows, np.round(np.linspace(0, W, _COLUMNS + 1)).astype(np.int64)
+
+
+def _check(number: int) -> int:
+    """Eight bits that all of the number's bits change; never those of a black or white picture."""
+    number %= 1 << _NUMBER_BITS
+    return (number * 0x9E3779B1 >> 16 ^ number ^ 0xA5) & 0xFF
