@@ -48,6 +48,7 @@ test: lint  ## lint, types and the whole test suite
 	@$(BIN)/python -m pytest
 
 integ: $(INSTALLED)  ## the slow tests as well: tiny trainings, long streams
+	@.ci/system-packages browser
 	@$(BIN)/python -m pytest --slow
 
 bench: $(INSTALLED)  ## milliseconds, GFLOP, parameters and memory of every stage
