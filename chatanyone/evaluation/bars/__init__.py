@@ -1,0 +1,1 @@
+"""The bars: one module each, ``TITLE`` and ``measure(session) -> Outcome``."""

@@ -1,0 +1,54 @@
+"""Lip opening as a camera sees it, and loudness as its control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatanyone.evaluation.statistics import Curve
+from chatanyone.vision.faces import detect_faces, face_landmarks
+
+INNER_LIPS, FACE_HEIGHT = (13, 14), (10, 152)  # MediaPipe's points: middle of the inner lips; forehead, chin
+Image = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+
+def follow_face(frames: Iterable[Image], passes: int = 1) -> Iterator[Points | None]:
+    """The face mesh ``[478, 3]`` px of one frame after another; None where no face is seen."""
+    last: Points | None = None
+    for frame in frames:
+        found = face_landmarks(frame, last, passes) if last is not None else None
+        if found is None:
+            faces = detect_faces(frame)
+            found = faces[0].landmarks if faces else None
+        last = found if found is not None else last
+        yield found
+
+
+def aperture(points: Points | None) -> float:
+    """Distance of the inner lips in face heights; NaN for None."""
+    if points is None:
+        return float("nan")
+    lips, height = (np.linalg.norm(points[a, :2] - points[b, :2]) for a, b in (INNER_LIPS, FACE_HEIGHT))
+    return float(lips / height)
+
+
+def aperture_curve(frames: Iterable[Image], passes: int = 1) -> tuple[Curve, float]:
+    """``[T]`` with gaps interpolated, and the part of the frames with a face."""
+    return without_gaps(np.array([aperture(points) for points in follow_face(frames, passes)]))
+
+
+def without_gaps(curve: Curve) -> tuple[Curve, float]:
+    """NaN replaced by straight lines; the part that was known."""
+    known = np.isfinite(curve)
+    if not known.any():
+        return np.zeros(len(curve)), 0.0
+    return np.interp(np.arange(len(curve)), np.flatnonzero(known), curve[known]), float(known.mean())
+
+
+def loudness(samples: NDArray[np.float32], frames: int) -> Curve:
+    """``[T]`` log RMS of each frame's samples."""
+    pieces = np.array_split(samples.astype(np.float64), max(frames, 1))
+    return np.array([np.log(np.sqrt(np.mean(piece**2)) + 1e-4) if len(piece) else np.log(1e-4) for piece in pieces])

@@ -1,0 +1,138 @@
+"""Outcomes as Markdown for people and JSON for programs, with all that is needed to repeat them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chatanyone.config import Config
+from chatanyone.evaluation.measures import Measure, Outcome
+from chatanyone.evaluation.session import Session
+from chatanyone.evaluation.work import ROOT, weights_hashes
+
+HEADER = "| measure | engine | N | value | 95 % | must | aim | |\n|---|---|---|---|---|---|---|---|"
+
+
+def write(folder: Path, outcomes: list[Outcome], config: Config, session: Session, whole: bool) -> None:
+    """``bars.md`` and ``bars.json`` when everything was measured, else ``bars-NAMES.*``."""
+    stem = "results" if whole else "results-" + "-".join(outcome.bar for outcome in outcomes)
+    about = circumstances(config, session)
+    _replace(folder / f"{stem}.json", json.dumps(plain(outcomes, about), indent=1, ensure_ascii=False) + "\n")
+    _replace(folder / f"{stem}.md", document(outcomes, about))
+
+
+def circumstances(config: Config, session: Session) -> dict[str, Any]:
+    """Commit, machine, date, weights and inputs."""
+    inputs = session.inputs
+    return {
+        "commit": _commit(), "date": time.strftime("%Y-%m-%d"), "machine": _machine(),
+        "weights": {kind: value[:12] for kind, value in weights_hashes(config).items()},
+        "inputs": {"portraits": len(inputs.portraits), "voices": len(inputs.voices), "clips": len(inputs.clips)},
+        "limit": session.limit,
+    }
+
+
+def document(outcomes: list[Outcome], about: dict[str, Any]) -> str:
+    """The whole report."""
+    given = ", ".join(f"{count} {kind}" for kind, count in about["inputs"].items())
+    lines = [
+        "# Evaluation", "",
+        f"Written by `chatanyone evaluate` on {about['date']}: commit {about['commit']}, {about['machine']}; {given}"
+        + (f"; at most {about['limit']} items a bar" if about["limit"] else "") + ". Definitions: "
+        "[metrics](../metrics.md). Intervals are 95 % bootstrap intervals over the items; N counts items. `networks` is "
+        "the program as it ships, `geometry` the same with `render.use_networks: false`.", "",
+        "Weights (SHA-256 of the tensors): " + ", ".join(f"{kind} `{value}`" for kind, value in about["weights"].items())
+        + ".", "", "## Summary", "", summary(outcomes), "",
+    ]
+    return "\n".join(lines) + "\n".join(section(outcome) for outcome in outcomes)
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """One line a bar: how many of its musts hold for the program as it ships."""
+    lines = ["| bar | musts that hold | aims reached | missed |", "|---|---|---|---|"]
+    for outcome in outcomes:
+        rows = [row for row in outcome.measures if row.verdict and row.variant == "networks"]
+        held = [row for row in rows if row.verdict != "FAIL"]
+        aims = [row for row in rows if row.aim is not None]
+        missed = "; ".join(f"{row.name} {number(row)}" for row in rows if row.verdict == "FAIL")
+        reached = sum(row.verdict == "aim" for row in aims)
+        lines.append(f"| {outcome.title} | {len(held)}/{len(rows)} | {reached}/{len(aims)} | {missed} |")
+    return "\n".join(lines)
+
+
+def section(outcome: Outcome) -> str:
+    """One bar."""
+    lines = [f"## {outcome.title}", ""]
+    if outcome.about:
+        lines += [outcome.about[0].upper() + outcome.about[1:] + ".", ""]
+    lines += [HEADER, *map(row, outcome.measures), ""]
+    return "\n".join(lines) + "\n"
+
+
+def row(measure: Measure) -> str:
+    """One line of the table."""
+    low, high = measure.interval
+    spread = "" if math.isnan(low) else f"{_short(low)} … {_short(high)}"
+    name = measure.name + (f" ({measure.statistic})" if measure.statistic != "mean" and measure.known else "")
+    cells = [name, measure.variant, str(len(measure.known)) if measure.known else "", number(measure), spread,
+             str(measure.must or ""), str(measure.aim or ""), " ".join(filter(None, [measure.verdict, measure.note]))]
+    return "| " + " | ".join(cells) + " |"
+
+
+def number(measure: Measure) -> str:
+    """With its unit."""
+    return f"{_short(measure.value)} {measure.unit}".strip() if measure.known else "–"
+
+
+def plain(outcomes: list[Outcome], about: dict[str, Any]) -> dict[str, Any]:
+    """For JSON: no infinities, no NaN."""
+    return {"about": about, "bars": [_finite({
+        **asdict(outcome), "measures": [asdict(m) | {"value": m.value, "interval": m.interval, "verdict": m.verdict}
+                                        for m in outcome.measures]}) for outcome in outcomes]}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _commit() -> str:
+    """Short hash, with + when tracked files were changed since."""
+    try:
+        name = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, capture_output=True).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name.stdout.strip() + ("+" if dirty else "")
+
+
+def _machine() -> str:
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return f"{os.cpu_count()} cores of {processor}"
