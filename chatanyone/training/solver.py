@@ -165,6 +165,14 @@ class Solver:
                    for name, value in self.average.items()}
         save_weights(path, weights, kind=self.task.kind, config=self.task.config, extra=notes)
 
+    def restore_best(self) -> int | None:
+        """Takes the weights that validated best, where early stopping kept them; returns their step."""
+        if self.config.patience is None or not self.best_path.is_file():
+            return None
+        _, tensors = load_weights(self.best_path, kind=self.task.kind)
+        self.average = {name: value.to(self.device) for name, value in tensors.items()}
+        return self.best_step
+
     def save_state(self) -> None:
         """Everything that resuming needs, in one file."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}

@@ -1,0 +1,1 @@
+"""Fine-tuning on one person: from raw films to better weights."""
