@@ -59,7 +59,8 @@ def device(config: Config) -> torch.device:
 
 
 def strengths(config: Config) -> Strengths:
-    return Strengths(config.motion.expression, config.motion.pose, config.motion.gesture)
+    motion = config.motion
+    return Strengths(motion.expression, motion.pose, motion.gesture, dict(motion.groups))
 
 
 def head_template(config: Config) -> Any:
@@ -104,7 +105,9 @@ def face_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Ca
     from motion.sampler import FaceSampler
 
     net = _net(FaceDenoiser, "face", config.motion.face_weights, where, {"audio_dim": audio_dim})
-    return FaceSampler(net, steps=config.motion.steps, anchor=anchor, anchor_weight=config.motion.anchor)
+    motion = config.motion
+    return FaceSampler(net, steps=motion.steps, anchor=anchor, anchor_weight=motion.anchor,
+                       guidance_audio=motion.guidance_audio, guidance_style=motion.guidance_style)
 
 
 def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
@@ -112,6 +115,13 @@ def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
     from motion.body_sampler import BodySampler
 
     return BodySampler(_net(BodyTransformer, "body", config.motion.body_weights, where, {"audio_dim": audio_dim}))
+
+
+def scenes(config: Config) -> Callable[[Any], Any]:
+    """What turns a portrait into something that can be drawn, without the nets that hear."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return scene_maker(config, head_template(config), device(config))
 
 
 def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[[Any], Any]:

@@ -27,6 +27,9 @@ from chatanyone.live_config import LiveConfig
 # Values of a `weights` setting that are not a path.
 SHIPPED = "shipped"  # the file inside the package
 RANDOM = "random"  # untrained nets of the sizes given beside it; for tests
+# Groups of movement that have a strength of their own, with its range; the same as in `motion.style`.
+GROUPS = {"mouth": (0, 2), "brows": (-2, 2), "eyes": (0, 2), "cheeks": (0, 2), "head": (-2, 2), "shoulders": (0, 2),
+          "hands": (0, 2)}
 SIZES = {"512x768": (512, 768), "512x512": (512, 512)}  # width and height, pixels: upper body, head only
 
 
@@ -76,12 +79,20 @@ class MotionConfig:
     expression: float = 1.0  # strength of facial expression, 0 to 2; 1 is natural
     pose: float = 1.0  # strength of head movement, 0 to 2
     gesture: float = 1.0  # strength of shoulder and hand movement, 0 to 2
+    groups: dict[str, float] = field(default_factory=dict)  # strengths by group on top, such as {brows: 1.5}, 0 to 2
+    style: str | None = None  # a style's name, or names with weights such as calm:0.7,lively:0.3; None is a lively speaker
+    styles: str | None = None  # folder of your saved styles; None: the user's data folder
+    guidance_audio: float = 1.0  # how much the voice decides, 0 to 5; with both 1 there is one pass a step
+    guidance_style: float = 1.0  # how much the style decides, 0 to 5; other than 1 costs three passes a step
 
     def __post_init__(self) -> None:
         _between("motion.steps", self.steps, 1, 100)
         _between("motion.anchor", self.anchor, 0, 1)
         for name in ("expression", "pose", "gesture"):
             _between(f"motion.{name}", getattr(self, name), 0, 2)
+        for name in ("guidance_audio", "guidance_style"):
+            _between(f"motion.{name}", getattr(self, name), 0, 5)
+        _groups(self.groups)
 
 
 @dataclass
@@ -199,3 +210,11 @@ def _refuse_unknown(schema: type, given: Mapping[Any, Any], origin: str, prefix:
             if not isinstance(value, dict):
                 raise ConfigError(f"'{prefix}{key}' in {origin} is a section; put its settings below it, indented")
             _refuse_unknown(section, value, origin, f"{prefix}{key}.")
+
+
+def _groups(groups: Mapping[str, float]) -> None:
+    """Known groups within their ranges (`motion.style.check_groups` would load torch for it)."""
+    for name, value in groups.items():
+        if name not in GROUPS:
+            raise ConfigError(f"motion.groups has no '{name}'; the groups are {', '.join(GROUPS)}")
+        _between(f"motion.groups.{name}", value, *GROUPS[name])
