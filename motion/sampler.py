@@ -26,7 +26,11 @@ from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMo
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
 _SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name in ARKIT_NAMES] + [1.0] * POSE_DIM)
-_MOUTH = GROUP_INDICES[0]
+# What speech itself moves. Smiles, frowns and a mouth drawn to one side are manner, and left to the denoiser.
+_MOUTH = [index for index in GROUP_INDICES[0]
+          if not ARKIT_NAMES[index].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))
+          and ARKIT_NAMES[index] not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight")]
+REFERENCE_TOKENS = 48  # a clip is thinned to so many frames: its manner is in their variety, not in their order
 
 
 @dataclass
@@ -113,7 +117,7 @@ class FaceSampler:
         """
         style, net = style_range or LIVELY, self.denoiser
         device = net.motion_mean.device
-        pairs = [] if reference is None else net.encode_reference(reference.to(device)[None])
+        pairs = [] if reference is None else net.encode_reference(thinned(reference.to(device)[None], REFERENCE_TOKENS))
         still = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
         return FaceState(
             torch.zeros(0, net.audio_dim, device=device), 0, 0, still, None, still[-1], seed,
@@ -222,6 +226,14 @@ class FaceSampler:
     @staticmethod
     def _received(state: FaceState) -> int:
         return state.first_feature + len(state.features)
+
+
+def thinned(reference: Tensor, count: int) -> Tensor:
+    """At most `count` frames of ``[B, R, 52]``, evenly spread over the clip."""
+    R = reference.shape[1]
+    if R <= count:
+        return reference
+    return reference[:, torch.linspace(0, R - 1, count, device=reference.device).round().long()]
 
 
 def _blended(ahead: Tensor | None, window: Tensor) -> Tensor:

@@ -2,15 +2,18 @@
 
     python tools/make_speech_corpus.py --hours 3 --output corpus --seed 0
 
-Real recordings with transcripts in LJ Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added
-with ``--real FOLDER``; the last `REAL_HELD_OUT` of them are kept for validation. With ``--encoder WEIGHTS`` an encoder
-trained before then moves the borders of their phonemes to where it hears them.
+``--flite-hours`` adds speech of CMU Flite's voices, where that program is installed. Real recordings with transcripts in LJ
+Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added with ``--real FOLDER…``; the last
+`REAL_HELD_OUT` of the first folder are kept for validation. English is aligned by PocketSphinx; what it cannot align is
+matched with espeak-ng's reading, whose borders an encoder trained before (``--encoder WEIGHTS``) then moves to where it
+hears them. Recordings shorter than `JOINED_S` are joined.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +22,21 @@ from tqdm import tqdm
 from chatanyone.checkpoints import load_weights
 from chatanyone.media.audio import read_audio
 from motion.audio.encoder import AudioEncoder
+from motion.training import flite
 from motion.training.align import align, refine
 from motion.training.articulation import mouth_curves
 from motion.training.audio_task import log_phonemes
 from motion.training.corpus import Utterance, make_utterance, write_shard
 from motion.training.espeak import SpeakRequest
-from motion.training.speech import Espeak, phoneme_labels
+from motion.training.force import ForcedAligner
+from motion.training.phonemes import parse_ipa
+from motion.training.speech import Espeak, Speech, join, phoneme_labels, silence
 
 SHARD_S = 600
 UTTERANCE_S = 10.0
 REAL_HELD_OUT = 6
+JOINED_S = 8.0
+FLITE_FIRST = 10_000  # number of the first shard of flite's voices
 REAL_VOICES = ("en-us", "en-us+f3", "en-us+f5", "en-us+Annie", "en-us+m3")
 
 
@@ -54,25 +62,65 @@ def load_encoder(path: Path) -> AudioEncoder:
     return encoder.eval()
 
 
-def align_recording(client: Espeak, path: Path, text: str, encoder: AudioEncoder | None) -> Utterance:
-    """A recording with the phonemes of the synthetic voice that matches it best."""
+def pronouncer(client: Espeak) -> Callable[[str], list[str]]:
+    """A word → its phoneme classes, as espeak-ng says it."""
+    return lambda word: [name for phone in client.say(SpeakRequest(word, REAL_VOICES[0])).phonemes
+                         for name in parse_ipa(phone.ipa)]
+
+
+def align_recording(client: Espeak, aligner: ForcedAligner, path: Path, text: str, encoder: AudioEncoder | None) -> Speech:
+    """A recording with its phonemes: forced alignment, else those of the synthetic voice that matches it best."""
     samples = read_audio(path)
+    found = aligner.align(samples, text, path.stem)
+    if found is not None:
+        return found
     matches = [align(samples, client.say(SpeakRequest(text, voice, 165))) for voice in REAL_VOICES]
     speech, _ = min(matches, key=lambda match: match[1])
     speech.voice = path.stem
-    if encoder is not None:
-        # Bounded: an encoder that is sure and wrong must not outweigh all the rest.
-        speech = refine(speech, np.maximum(log_phonemes(encoder, samples), -9))
+    # Bounded: an encoder that is sure and wrong must not outweigh all the rest.
+    return speech if encoder is None else refine(speech, np.maximum(log_phonemes(encoder, samples), -9))
+
+
+def joined(parts: Iterable[Speech], duration_s: float = JOINED_S) -> Iterator[Speech]:
+    """Short recordings one after the other, until each piece is long enough."""
+    waiting: list[Speech] = []
+    for part in parts:
+        waiting += [part, silence(0.2)]
+        if sum(piece.duration_s for piece in waiting) >= duration_s:
+            yield join(waiting)
+            waiting = []
+    if waiting:
+        yield join(waiting)
+
+
+def as_utterance(speech: Speech) -> Utterance:
+    """With labels and neutral mouth."""
     return Utterance(speech, phoneme_labels(speech), mouth_curves(speech).astype(np.float16))
 
 
-def make_real(folder: Path, output: Path, client: Espeak, encoder: AudioEncoder | None) -> None:
+def make_real(folders: list[Path], output: Path, client: Espeak, encoder: AudioEncoder | None) -> None:
     """The shards ``real_*`` and ``real_held_out_*``."""
-    rows = [line.split("|") for line in (folder / "metadata.csv").read_text(encoding="utf-8").splitlines() if line]
-    items = [align_recording(client, folder / f"{row[0]}.flac", row[-1], encoder)
-             for row in tqdm(rows, unit="recording")]
-    write_shard(output / "real_00000.safetensors", items[:-REAL_HELD_OUT])
-    write_shard(output / "real_held_out_00000.safetensors", items[-REAL_HELD_OUT:])
+    aligner = ForcedAligner(pronouncer(client))
+    for number, folder in enumerate(folders):
+        rows = [line.split("|") for line in (folder / "metadata.csv").read_text(encoding="utf-8").splitlines() if line]
+        items = [align_recording(client, aligner, folder / f"{row[0]}.flac", row[-1], encoder)
+                 for row in tqdm(rows, folder.name, unit="recording")]
+        held_out = REAL_HELD_OUT if number == 0 else 0
+        kept = items[:len(items) - held_out]
+        write_shard(output / f"real_{number:05d}.safetensors", [as_utterance(speech) for speech in joined(kept)])
+        if held_out:
+            write_shard(output / "real_held_out_00000.safetensors", [as_utterance(speech) for speech in items[-held_out:]])
+
+
+def make_flite(hours: float, output: Path, seed: int) -> None:
+    """The shards ``flite_*`` of the split ``real``: nearer to people than formants are."""
+    count = max(1, round(hours * 3600 / SHARD_S))
+    for index in tqdm(range(count), "flite", unit="shard"):
+        path = output / f"real_{FLITE_FIRST + index:05d}.safetensors"
+        if not path.exists():
+            rng = np.random.default_rng((seed, index))
+            speeches = [flite.random_speech(rng, UTTERANCE_S) for _ in range(round(SHARD_S / UTTERANCE_S))]
+            write_shard(path, [as_utterance(speech) for speech in speeches])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, required=True, help="hours of training speech")
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--real", type=Path, help="folder of recordings with metadata.csv to align and add")
+    parser.add_argument("--real", type=Path, nargs="+", help="folders of recordings with metadata.csv to align and add")
+    parser.add_argument("--flite-hours", type=float, default=0.0, help="hours of CMU Flite's voices to add")
     parser.add_argument("--encoder", type=Path, help="weights of an audio encoder that refines the alignment")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -92,6 +141,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.real is not None:
             encoder = None if arguments.encoder is None else load_encoder(arguments.encoder)
             make_real(arguments.real, arguments.output, client, encoder)
+    if arguments.flite_hours:
+        make_flite(arguments.flite_hours, arguments.output, arguments.seed)
     return 0
 
 

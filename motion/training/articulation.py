@@ -58,7 +58,8 @@ _TRACKS: tuple[tuple[str, str, float, float], ...] = (
     ("spread", "hold_lips", 14.0, 14.0), ("raise_upper", "hold_lips", 20.0, 18.0),
     ("lower_down", "hold_lips", 20.0, 18.0), ("tongue", "hold_jaw", 40.0, 35.0),
 )
-_CLOSURES = {"close": 0.045, "tuck": 0.05}  # gesture → seconds its ramps take
+_CLOSURES = {"close": 0.045, "tuck": 0.05, "narrow": 0.06}  # gesture → seconds its ramps take
+_TRAIL_S = 0.015  # lips trail the phonemes' borders by so much (calibrated as `motion.training.phonemes` says)
 _SHORT_PAUSE_S = 0.12  # shorter silences are stop gaps or breath marks: the mouth does not rest in them
 
 
@@ -148,16 +149,17 @@ def _sided(curves: np.ndarray, name: str, value: np.ndarray, asymmetry: float) -
 def _to_arkit(tracks: dict[str, np.ndarray], style: MouthStyle) -> np.ndarray:
     """Articulators → ``[T, 52]``. Closing the lips multiplies away what would hold them open."""
     close, tuck = tracks["close"], tracks["tuck"]
+    near = np.maximum(close, tracks["narrow"])  # how far the lips are towards each other, touching or not
     gain, lips = style.expression, style.expression * style.lips
-    parted = (1 - close) * (1 - 0.8 * tuck)
+    parted = (1 - near) * (1 - 0.8 * tuck)
     curves = np.zeros((len(close), EXPRESSION_DIM))
 
     def put(name: str, value: np.ndarray) -> None:
         curves[:, ARKIT_INDEX[name]] = value
 
-    jaw = gain * style.jaw * tracks["jaw"] * (1 - 0.75 * close) * (1 - 0.45 * tuck)
+    jaw = gain * style.jaw * tracks["jaw"] * (1 - 0.75 * near) * (1 - 0.45 * tuck)
     put("jawOpen", jaw)
-    put("mouthClose", np.minimum(close * (jaw + 0.02), jaw))  # ARKit's mouthClose undoes jawOpen at the lips
+    put("mouthClose", np.minimum(near * (jaw + 0.02 * (close >= near)), jaw))  # ARKit's mouthClose undoes jawOpen at the lips
     put("mouthPucker", lips * tracks["pucker"] * (1 - 0.3 * tuck))
     put("mouthFunnel", lips * tracks["funnel"] * (1 - 0.6 * close) * (1 - 0.5 * tuck))
     put("mouthRollLower", np.clip(0.16 * close + 0.5 * tuck, 0, 1) * (0.6 + 0.4 * gain))
@@ -171,7 +173,7 @@ def _to_arkit(tracks: dict[str, np.ndarray], style: MouthStyle) -> np.ndarray:
         "mouthSmile": max(style.smile, 0.0) * (1 - 0.35 * tracks["pucker"]) + 0.22 * lips * tracks["spread"],
         "mouthFrown": max(-style.smile, 0.0) * np.ones_like(close),
         "mouthLowerDown": lips * tracks["lower_down"] * parted,
-        "mouthUpperUp": lips * tracks["raise_upper"] * (1 - close),
+        "mouthUpperUp": lips * tracks["raise_upper"] * (1 - near),
         "mouthDimple": 0.12 * close * gain,
     }
     for name, value in sides.items():
@@ -201,5 +203,5 @@ def mouth_curves(
     curves = _to_arkit(_articulators(speech, fine, style, rng), style)
     kernel = np.hanning(7)[1:-1] / np.hanning(7).sum()  # 40 ms: muscles do not jump
     curves = np.stack([np.convolve(column, kernel, mode="same") for column in curves.T], axis=1)
-    centres = (np.arange(count) + 0.5) / float(fps) - style.lag_s
+    centres = (np.arange(count) + 0.5) / float(fps) - style.lag_s - _TRAIL_S
     return np.stack([np.interp(centres, fine, column) for column in curves.T], axis=1).astype(np.float32)

@@ -90,18 +90,26 @@ class AudioTask:
     kind = "audio_encoder"
 
     def __init__(self, corpus: str | Path, encoder: EncoderConfig | None = None, batch_size: int = 16,
-                 seconds: float = 4.0, real_share: float = 0.2, dropout: float = 0.05) -> None:
+                 seconds: float = 4.0, real_share: float = 0.4, dropout: float = 0.05) -> None:
         self.encoder = encoder or EncoderConfig()
         self.config: dict[str, Any] = asdict(self.encoder)
         self.batch_size, self.rows, self.dropout = batch_size, round(seconds * ROWS_HZ), dropout
         self.corpus, self.real_share = Path(corpus), real_share
         self._clips: dict[str, list[Clip]] = {}
+        self._sources: list[list[Clip]] | None = None
 
     def clips(self, split: str) -> list[Clip]:
         """Loaded once."""
         if split not in self._clips:
             self._clips[split] = load_clips(self.corpus, split)
         return self._clips[split]
+
+    def sources(self) -> list[list[Clip]]:
+        """The real recordings by shard: a short one of people counts as much as a long one of a synthesiser."""
+        if self._sources is None:
+            shards = ([make_clip(item.speech) for item in read_shard(path)] for path in shard_paths(self.corpus, "real"))
+            self._sources = [shard for shard in shards if shard]
+        return self._sources
 
     def build(self) -> nn.Module:
         """A fresh encoder."""
@@ -118,8 +126,8 @@ class AudioTask:
             yield {"mel": mel, "phonemes": phonemes, "curves": curves}
 
     def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        real = self.clips("real")
-        pool = real if real and rng.random() < self.real_share else self.clips("train")
+        real = self.sources()
+        pool = real[int(rng.integers(len(real)))] if real and rng.random() < self.real_share else self.clips("train")
         clip = pool[int(rng.integers(len(pool)))]
         if rng.random() < 0.6:
             clip = change_speed(clip, float(np.exp(rng.uniform(-0.2, 0.2))))

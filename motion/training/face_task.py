@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from motion.diffusion.schedule import add_noise, cosine_alpha_bar
 from motion.face import FaceDenoiser
-from motion.sampler import FaceSampler
+from motion.sampler import FaceSampler, thinned
 from motion.training.motion_data import ClipStore
 from motion.training.sizes import complete
 from motion.types import ARKIT_INDEX, EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, FaceMotion, StyleRange
@@ -56,18 +56,20 @@ class FaceTask:
         config: keyword arguments of the net.
         hop, look_ahead: as in the sampler.
         reference_every: every so many steps a smaller batch with reference clips.
+        reference_frames: of a clip that a reference is cut from; reference_tokens: to how many frames it is thinned.
     """
 
     kind = "face"
 
     def __init__(
         self, store: ClipStore, held_out: ClipStore, *, batch: int = 256, config: dict[str, Any] | None = None,
-        hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 8, reference_frames: int = 40,
+        hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 3, reference_frames: int = 240, reference_tokens: int = 24,
         weights: FaceLossWeights = FaceLossWeights(), dropout: ConditionDropout = ConditionDropout(),
     ) -> None:
         self.store, self.held_out, self.batch = store, held_out, batch
         self.hop, self.look_ahead, self.audio_past = hop, look_ahead, audio_past
         self.reference_every, self.reference_frames = reference_every, reference_frames
+        self.reference_tokens = reference_tokens
         self.weights, self.dropout = weights, dropout
         self.config = complete(FaceDenoiser, {"audio_dim": store.data["features"].shape[1], **(config or {})})
         self.alpha_bar = cosine_alpha_bar(1000).float()
@@ -97,7 +99,7 @@ class FaceTask:
         index = 0
         while True:
             with_reference = index % self.reference_every == self.reference_every - 1
-            count = self.batch // 4 if with_reference else self.batch
+            count = self.batch // 2 if with_reference else self.batch
             clip, frame = self.store.draw(count, self.window, generator)
             batch = {
                 "face": self.store.cut("face", clip, frame, -before, before + self.window),
@@ -110,7 +112,7 @@ class FaceTask:
                 _, start = self.store.draw(count, self.reference_frames, generator)
                 start = torch.minimum(start, (self.store.frames[clip] - self.reference_frames).clamp(min=0))
                 reference = self.store.cut("face", clip, start, 0, self.reference_frames)
-                batch["reference"] = reference[..., :EXPRESSION_DIM]
+                batch["reference"] = thinned(reference[..., :EXPRESSION_DIM], self.reference_tokens)
             yield batch
             index += 1
 

@@ -39,12 +39,20 @@ class Accent:
 
 @dataclass(frozen=True)
 class PerformanceStyle:
-    """How lively somebody is; 1 is the middle."""
+    """How lively somebody is, where 1 is the middle, and what the face does at rest, in weights: the manner that a
+    reference clip shows and the sound does not tell."""
 
     brows: float = 1.0
     pose: float = 1.0
     gaze: float = 1.0
     smile: float = 0.0  # warmth on top of the mouth's own smile, 0…1
+    smile_beats: float = 0.0  # smiles on accents, 0…0.3
+    brow_rest: float = 0.0  # -0.3 lowered … 0.35 raised
+    squint: float = 0.0  # 0…0.4
+    wide: float = 0.0  # eyes wide, 0…0.25
+    press: float = 0.0  # lips pressed when they are not needed, 0…0.35
+    crooked: float = 0.0  # mouth drawn to one side, -0.2…0.2; positive to the person's left
+    sneer: float = 0.0  # nose wrinkled, 0…0.2
 
 
 @dataclass
@@ -62,7 +70,21 @@ class Prosody:
 def random_performance_style(rng: np.random.Generator) -> PerformanceStyle:
     """A random person."""
     return PerformanceStyle(brows=float(rng.uniform(0.3, 1.6)), pose=float(rng.uniform(0.4, 1.6)),
-                            gaze=float(rng.uniform(0.6, 1.3)), smile=float(rng.uniform(0, 1) ** 2))
+                            gaze=float(rng.uniform(0.6, 1.3)), smile=float(rng.uniform(0, 1) ** 2),
+                            **_random_rest(rng))
+
+
+def _random_rest(rng: np.random.Generator) -> dict[str, float]:
+    """Resting offsets; most people have few of them."""
+    def some(share: float, deviation: float, limit: float) -> float:
+        return float(np.clip(abs(rng.normal(0, deviation)), 0, limit)) if rng.random() < share else 0.0
+
+    squint = some(0.35, 0.18, 0.4)
+    return {
+        "smile_beats": some(0.3, 0.18, 0.3), "brow_rest": some(0.3, 0.18, 0.35) - some(0.3, 0.15, 0.3), "squint": squint,
+        "wide": 0.0 if squint else some(0.3, 0.12, 0.25), "press": some(0.3, 0.18, 0.35),
+        "crooked": some(0.2, 0.1, 0.2) - some(0.2, 0.1, 0.2), "sneer": some(0.15, 0.1, 0.2),
+    }
 
 
 def prosody(speech: Speech, frames: int) -> Prosody:
@@ -125,6 +147,7 @@ def perform_face(said: Prosody, mouth: np.ndarray, seed: int, style: Performance
     _add_brows(face, said, eyes[:, 0], sway, style)
     _add_cheeks(face, said, sway, style)
     _add_eyes(face, eyes, pose)
+    _add_rest(face, said, style)
     face[:, :mouth.shape[1]] = np.clip(face[:, :mouth.shape[1]], 0, 1)
     face[:, mouth.shape[1]:] = pose
     return face.astype(np.float32)
@@ -177,6 +200,23 @@ def _add_cheeks(face: np.ndarray, said: Prosody, sway: np.ndarray, style: Perfor
         _put(face, 0.25 * smile, f"eyeSquint{side}")
         _put(face, 0.04 * kernel_sum(said.time, said.accents, rise_s=0.15, fall_s=0.25) * style.brows,
              f"noseSneer{side}")
+
+
+def _add_rest(face: np.ndarray, said: Prosody, style: PerformanceStyle) -> None:
+    """What the face does when it does nothing. Pressed lips give way to speech; the rest stays."""
+    ease = _smoothstep(np.clip(said.time / EASE_IN_S, 0, 1))
+    beats = style.smile_beats * kernel_sum(said.time, said.accents, rise_s=0.2, fall_s=0.6)
+    shut = np.clip(1 - 4 * (face[:, ARKIT_INDEX["jawOpen"]] - face[:, ARKIT_INDEX["mouthClose"]]), 0, 1)
+    _put(face, max(style.brow_rest, 0.0) * ease, "browInnerUp", "browOuterUpLeft", "browOuterUpRight")
+    _put(face, max(-style.brow_rest, 0.0) * ease, "browDownLeft", "browDownRight")
+    _put(face, style.squint * ease, "eyeSquintLeft", "eyeSquintRight")
+    _put(face, 0.5 * style.squint * ease, "cheekSquintLeft", "cheekSquintRight")
+    _put(face, style.wide * ease, "eyeWideLeft", "eyeWideRight")
+    _put(face, style.press * ease * shut, "mouthPressLeft", "mouthPressRight", "mouthShrugLower")
+    _put(face, max(style.crooked, 0.0) * ease, "mouthLeft")
+    _put(face, max(-style.crooked, 0.0) * ease, "mouthRight")
+    _put(face, style.sneer * ease, "noseSneerLeft", "noseSneerRight")
+    _put(face, beats, "mouthSmileLeft", "mouthSmileRight")
 
 
 def _add_eyes(face: np.ndarray, eyes: np.ndarray, pose: np.ndarray) -> None:
