@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from motion.diffusion.schedule import add_noise, cosine_alpha_bar
 from motion.face import FaceDenoiser
-from motion.sampler import FaceSampler, thinned
+from motion.sampler import FaceSampler
 from motion.training.motion_data import ClipStore
 from motion.training.sizes import complete
 from motion.types import ARKIT_INDEX, EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, FaceMotion, StyleRange
@@ -109,10 +109,8 @@ class FaceTask:
                 "style_expression": self.store.style_expression[clip], "style_pose": self.store.style_pose[clip],
             }
             if with_reference:
-                _, start = self.store.draw(count, self.reference_frames, generator)
-                start = torch.minimum(start, (self.store.frames[clip] - self.reference_frames).clamp(min=0))
-                reference = self.store.cut("face", clip, start, 0, self.reference_frames)
-                batch["reference"] = thinned(reference[..., :EXPRESSION_DIM], self.reference_tokens)
+                reference = self.store.spread("face", clip, self.reference_frames, self.reference_tokens, generator)
+                batch["reference"] = reference[..., :EXPRESSION_DIM]
             yield batch
             index += 1
 

@@ -104,6 +104,13 @@ class ClipStore:
         rows = (self.first[clip] + frame)[:, None] + torch.arange(first, first + count)
         return self.data[name][rows].float()
 
+    def spread(self, name: str, clip: Tensor, frames: int, count: int, generator: torch.Generator) -> Tensor:
+        """`count` rows of a field, evenly over a random stretch of at most `frames` of each clip, `[batch, count, channels]`."""
+        span = self.frames[clip].clamp(max=frames)
+        start = (torch.rand(len(clip), generator=generator) * (self.frames[clip] - span + 1)).long()
+        steps = (torch.linspace(0, 1, count) * (span - 1)[:, None]).round().long()
+        return self.data[name][(self.first[clip] + start)[:, None] + steps].float()
+
     def moments(self, name: str, floor: float) -> tuple[Tensor, Tensor]:
         """Mean and deviation `[channels]` over all frames of the clips, the deviation at least `floor`."""
         inside = torch.zeros(len(self.data[name]), dtype=torch.bool)
