@@ -1,4 +1,4 @@
-"""`chatanyone animate`: one picture and one voice become a film."""
+"""`chatanyone animate`: a picture and a voice, a motion document or a driving clip become a film."""
 
 from __future__ import annotations
 
@@ -19,21 +19,32 @@ from chatanyone.config import Config
 from chatanyone.errors import MediaError
 from chatanyone.media.audio import read_audio
 from chatanyone.media.image import read_image
-from chatanyone.media.sound import RATE_HZ, Sound
+from chatanyone.media.sound import RATE_HZ, Sound, has_sound
 from chatanyone.media.video import VideoWriter, check_output
-from chatanyone.pipeline import AvatarPipeline, Frame, Style
-from chatanyone.prefetch import ahead
+from chatanyone.motionfile import MotionDocument
+from chatanyone.pipeline import Frame, Scene, Style
 from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
+from chatanyone.prefetch import ahead
 from chatanyone.recording import MotionRecorder
+from chatanyone.redraw import MODES, absolute_motion, draw, relative_motion
+from motion.style import apply_dials
+from motion.types import BodyMotion, FaceMotion
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to make of what; paths."""
+    """What to make of what; paths. One of audio (alone), motion or driving says how the person moves.
+
+    audio: the voice; with motion or driving only the film's sound
+    driving_motion: relative to the clip's calm frame, or absolute
+    """
 
     image: str | Path
-    audio: str | Path
-    output: str | Path
+    audio: str | Path | None = None
+    output: str | Path = "out.mp4"
+    motion: str | Path | None = None
+    driving: str | Path | None = None
+    driving_motion: str = "relative"
     style_video: str | Path | None = None
     motion_out: str | Path | None = None
     face: int | None = None
@@ -74,35 +85,116 @@ def animate(request: Request, config: Config, started_s: float | None = None) ->
         ChatAnyoneError: an input cannot be used; nothing is written then.
     """
     timings = Timings({"set-up": 0.0 if started_s is None else time.perf_counter() - started_s})
+    _check_sources(request, config)
     with timings.part("set-up"):
         output = check_output(request.output, request.force)
         if request.motion_out is not None:
             check_output(request.motion_out, request.force, (".npz",))
-        picture, samples = read_image(request.image), read_audio(request.audio)
-    with timings.part("model loading"):
-        recorder = MotionRecorder(config.media.rate) if request.motion_out is not None else None
-        engine = build.pipeline(config, on_motion=recorder)
-    with timings.part("set-up"):
-        portrait = _portrait(picture, request, config)
-        style = _style(request, config)
-    with timings.part("generation"):
-        _film(engine, portrait, style, samples, output, request, config)
-    if recorder is not None and request.motion_out is not None:
-        recorder.save(request.motion_out)
-    timings.video_s = float(timebase.sample_time_s(len(samples)))
+        picture = read_image(request.image)
+    make = _replay if request.audio is None or request.motion or request.driving else _speak
+    make(request, config, picture, output, timings)
     print(f"{output}: {timings}")
     return timings
 
 
-def _film(engine: AvatarPipeline, portrait: Portrait, style: Style, samples: NDArray[np.float32], output: Path,
-          request: Request, config: Config) -> None:
-    rate, total = config.media.rate, timebase.frames_for_samples(len(samples), config.media.rate)
-    state = engine.init(portrait, config.motion.seed, style, build.strengths(config))
-    sound = Sound(request.audio)
-    with VideoWriter(output, config.media.width_height, rate, RATE_HZ, sound.channels, request.force) as writer:
-        for index, frame in enumerate(_with_progress(ahead(engine.run(samples, state)), total, output.name)):
+def _check_sources(request: Request, config: Config) -> None:
+    if request.motion and request.driving:
+        raise MediaError("both a motion document and a driving clip are given; choose --motion or --driving")
+    if not (request.audio or request.motion or request.driving):
+        raise MediaError("nothing says how the person moves; give --audio, --motion or --driving")
+    styled = request.style_video or config.motion.style
+    if styled and (request.motion or request.driving):
+        raise MediaError("a style is for speech; with --motion or --driving the movement is there already")
+    if request.style_video and config.motion.style:
+        raise MediaError("both a style and a style clip are given; choose --style or --style-video")
+    if request.driving_motion not in MODES:
+        raise MediaError(f"--driving-motion must be {' or '.join(MODES)}, not '{request.driving_motion}'")
+
+
+def _speak(request: Request, config: Config, picture: NDArray[np.uint8], output: Path, timings: Timings) -> None:
+    """From a voice."""
+    assert request.audio is not None
+    with timings.part("set-up"):
+        samples = read_audio(request.audio)
+        style = _style(request, config)
+    recorder = MotionRecorder(config.media.rate, sound=Path(request.audio).name)
+    with timings.part("model loading"):
+        engine = build.pipeline(config, on_motion=recorder if request.motion_out is not None else None)
+    with timings.part("set-up"):
+        portrait = _portrait(picture, request, config)
+    with timings.part("generation"):
+        state = engine.init(portrait, config.motion.seed, style, build.strengths(config))
+        total = timebase.frames_for_samples(len(samples), config.media.rate)
+        _film(engine.run(samples, state), total, output, request.audio, request, config)
+    if request.motion_out is not None:
+        recorder.document().save(request.motion_out)
+    timings.video_s = float(timebase.sample_time_s(len(samples)))
+
+
+def _replay(request: Request, config: Config, picture: NDArray[np.uint8], output: Path, timings: Timings) -> None:
+    """From motion that is there already: a document, or what a driving clip's person does."""
+    sound = request.audio or (request.driving if request.driving and has_sound(request.driving) else None)
+    with timings.part("set-up"):
+        samples = read_audio(sound) if sound else None
+        document = _document(request, config)
+        _warn_of_lengths(document, samples, request)
+    with timings.part("model loading"):
+        prepare = build.scenes(config)
+    with timings.part("set-up"):
+        scene = prepare(_portrait(picture, request, config))
+        face, body = _moved(document, scene, request, config)
+    with timings.part("generation"):
+        _film(draw(scene, face, body), len(document), output, sound, request, config)
+    if request.motion_out is not None:
+        MotionDocument.of(face, body, document.fps, source=document.source, sound=Path(sound).name if sound else "",
+                          ).save(request.motion_out)
+    timings.video_s = document.duration_s
+
+
+def _document(request: Request, config: Config) -> MotionDocument:
+    """The motion at the film's rate."""
+    if request.motion:
+        return MotionDocument.load(request.motion).resampled(config.media.rate)
+    from chatanyone.tracking import track_file
+
+    return track_file(str(request.driving), fps=config.media.rate, task_model=config.tracking.task_model)
+
+
+def _moved(document: MotionDocument, scene: Scene, request: Request, config: Config) -> tuple[FaceMotion, BodyMotion]:
+    """What the portrait does, dials applied."""
+    dials = build.strengths(config)
+    face, body = apply_dials(document.face_motion(), document.body_motion(), expression=dials.expression, pose=dials.pose,
+                             gesture=dials.gesture, groups=dials.groups)
+    turned = document.with_motion(face, body)
+    if not request.driving:
+        return face, body
+    if request.driving_motion == "relative":
+        return relative_motion(turned), body
+    driver = getattr(scene, "driver")
+    return absolute_motion(turned, driver.rest, driver.fit.camera.rotation), body
+
+
+def _warn_of_lengths(document: MotionDocument, samples: NDArray[np.float32] | None, request: Request) -> None:
+    """The film is as long as the motion; says so where the sound is not."""
+    if samples is None:
+        if document.sound:
+            _warn(f"the film has no sound; its motion was made with {document.sound}, give that with --audio")
+        return
+    sound_s = float(timebase.sample_time_s(len(samples)))
+    if abs(sound_s - document.duration_s) > 1.5 / document.fps:
+        _warn(f"the sound lasts {sound_s:.2f} s, the motion {document.duration_s:.2f} s; the film lasts as long as the motion")
+
+
+def _film(frames: Iterator[Frame], total: int, output: Path, sound: str | Path | None, request: Request,
+          config: Config) -> None:
+    """Pictures and, where there is one, sound, interleaved."""
+    rate, track = config.media.rate, Sound(sound) if sound else None
+    channels = track.channels if track else 1
+    with VideoWriter(output, config.media.width_height, rate, RATE_HZ if track else None, channels, request.force) as writer:
+        for index, frame in enumerate(_with_progress(ahead(frames), total, output.name)):
             writer.write(frame)
-            writer.write_audio(sound.read(timebase.first_sample(index + 1, rate, RATE_HZ) - writer.samples))
+            if track:
+                writer.write_audio(track.read(timebase.first_sample(index + 1, rate, RATE_HZ) - writer.samples))
 
 
 def _with_progress(frames: Iterator[Frame], total: int, name: str) -> Iterator[Frame]:
@@ -114,8 +206,12 @@ def _with_progress(frames: Iterator[Frame], total: int, name: str) -> Iterator[F
 def _portrait(picture: NDArray[np.uint8], request: Request, config: Config) -> Portrait:
     portrait = prepare_portrait(picture, config.media.width_height, request.face, _cache_folder(config))
     for warning in portrait.warnings:
-        print(f"chatanyone: warning: {warning}", file=sys.stderr)
+        _warn(warning)
     return portrait
+
+
+def _warn(sentence: str) -> None:
+    print(f"chatanyone: warning: {sentence}", file=sys.stderr)
 
 
 def _cache_folder(config: Config) -> Path | None:
@@ -129,14 +225,9 @@ def _cache_folder(config: Config) -> Path | None:
 
 
 def _style(request: Request, config: Config) -> Style:
-    """The manner of the person in the style clip."""
-    if request.style_video is None:
-        return Style()
-    from chatanyone.tracking import track_file
-    from motion.style import style_range
+    """The manner of the person in the style clip, or a style of that name."""
+    from chatanyone.styles import clip_style, styles_of
 
-    clip = track_file(request.style_video, fps=config.media.rate, task_model=config.tracking.task_model)
-    if len(clip) < 2:
-        raise MediaError(f"the style clip {request.style_video} must be a film in which somebody moves, not a picture")
-    motion = clip.face_motion()
-    return Style(style_range(motion), motion)
+    if request.style_video is not None:
+        return clip_style(request.style_video, config).pipeline_style()
+    return styles_of(config).resolve(config.motion.style).pipeline_style() if config.motion.style else Style()

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from chatanyone import smoothing, timebase
+from chatanyone import smoothing
 from chatanyone.errors import PortraitError
 from chatanyone.media.image import read_image
 from chatanyone.media.video import VideoReader
-from chatanyone.motionfile import MotionDocument
+from chatanyone.motionfile import Measured, MotionDocument, displaced
 from chatanyone.portraits.body import body_keypoints, shoulders_plausible
-from chatanyone.tracking_fit import fit_track, relative_pose
+from chatanyone.tracking_fit import fit_track, neck_translation, relative_pose
 from chatanyone.tracking_hands import hand_motion, knots
 from chatanyone.vision import (
     Face, FaceScores, Hand, PoseLandmarks, detect_faces, detect_hands, detect_pose, face_landmarks)
@@ -110,6 +110,7 @@ def track_file(
             reader = stack.enter_context(VideoReader(path, fps))
             frames = tqdm(reader, total=reader.frames_expected, unit="frame", desc="looking", disable=not progress)
             document = track_frames(frames, reader.fps, scores=scores, progress=progress)
+    document.source = path.name
     if output is not None:
         document.save(output)
     return document
@@ -139,9 +140,10 @@ def solve(
 ) -> MotionDocument:
     """Template fit and smoothing of what was measured; at least one observation has a face."""
     T, rate = len(observations), float(fps)
-    measured = [(o.face, o.scores) for o in observations if o.face is not None]
+    measured_faces = [(o.face, o.scores) for o in observations if o.face is not None]
     valid = np.array([o.face is not None for o in observations])
-    track = fit_track(HeadTemplate.load(), [face for face, _ in measured], [score for _, score in measured], step)
+    track = fit_track(HeadTemplate.load(), [face for face, _ in measured_faces],
+                      [score for _, score in measured_faces], step)
     rotation, translation, reference = relative_pose(track)
 
     def whole(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,17 +154,20 @@ def solve(
     body, body_valid, width, neck = _solve_body(observations, rate)
     hands, confidence = _solve_hands(observations, rate, width)
     scale = float(reference["reference_scale"])
+    neck_shift = neck_translation(body[:, 0].astype(np.float64) * width / scale, reference["reference_rotation"])
     moved, rest = hand_motion(hands.astype(np.float64), confidence > 0, rate, scale, width, step)
-    return MotionDocument(
-        fps=fps, size=size, timestamps=np.array([float(timebase.frame_time_s(t, fps)) for t in range(T)]), valid=valid,
-        expression=smoothing.smooth_expression(whole(track.expression), rate).astype(np.float32),
-        rotation=smoothing.smooth(whole(rotation), rate, smoothing.ROTATION).astype(np.float32),
-        translation=smoothing.smooth(whole(translation), rate, smoothing.TRANSLATION).astype(np.float32),
-        identity=track.identity.numpy().astype(np.float32), body=body, body_valid=body_valid,
-        shoulder_width_px=np.array(width, dtype=np.float32), neck_px=neck, hands=hands, hand_confidence=confidence,
-        hand_motion=moved.astype(np.float32), hand_reference=rest.astype(np.float32),
-        landmarks=whole(np.stack([face for face, _ in measured])).astype(np.float32),
+    measured = Measured(
+        size=np.array(size), valid=valid, identity=track.identity.numpy().astype(np.float32), keypoints=body,
+        body_valid=body_valid, shoulder_width_px=np.array(width, dtype=np.float32), neck_px=neck, hand_landmarks=hands,
+        hand_confidence=confidence, hand_reference=rest.astype(np.float32),
+        landmarks=whole(np.stack([face for face, _ in measured_faces])).astype(np.float32),
         residual_px=whole(track.residual_px).astype(np.float32), **reference)
+    delta, hand_turns = displaced(body, moved, confidence)
+    return MotionDocument(
+        fps, expression=smoothing.smooth_expression(whole(track.expression), rate).astype(np.float32),
+        rotation=smoothing.smooth(whole(rotation), rate, smoothing.ROTATION).astype(np.float32),
+        translation=smoothing.smooth(whole(translation) - neck_shift, rate, smoothing.TRANSLATION).astype(np.float32),
+        body=delta, hands=hand_turns, origin="tracked", measured=measured)
 
 
 def _pose(image: Image, face: NDArray[np.float32]) -> PoseLandmarks | None:

@@ -121,6 +121,15 @@ def relative_pose(track: FaceTrack) -> tuple[NDArray[np.float64], NDArray[np.flo
     return (reference.inv() * turns).as_rotvec(), reference.inv().apply(offset), named
 
 
+def neck_translation(neck: NDArray[np.float64], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The neck base's way ``[F, 3]`` (metres, image axes) as a head translation ``[F, 3]`` in the reference's axes.
+
+    The renderer carries the head along with the neck, so a head's own translation is what is left without it.
+    """
+    moved = (neck - np.median(neck, axis=0)) * np.array([1.0, -1.0, 0.0])
+    return np.asarray(Rotation.from_rotvec(reference).inv().apply(moved))
+
+
 def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:
     calm = _calmest(frames)
     fits = [fit_head(template, torch.from_numpy(frames[index])) for index in calm]

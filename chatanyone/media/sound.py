@@ -53,3 +53,12 @@ class Sound:
                 yield from (np.asarray(block.to_ndarray(), np.float32) for block in resampler.resample(None))
         except (FFmpegError, ValueError, IndexError) as error:
             raise MediaError(f"the sound of {self.path} could not be read to its end ({error})") from None
+
+
+def has_sound(path: str | Path) -> bool:
+    """Whether a file holds a sound track; a file that cannot be opened holds none."""
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.audio)
+    except (FFmpegError, OSError, ValueError):
+        return False

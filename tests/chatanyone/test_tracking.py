@@ -16,7 +16,7 @@ from PIL import Image as PilImage
 from chatanyone import tracking
 from chatanyone.errors import MediaError, PortraitError
 from chatanyone.media.video import VideoReader
-from chatanyone.motionfile import MotionDocument
+from chatanyone.motionfile import Measured, MotionDocument
 from chatanyone.tracking import Observation, solve, track_file, track_frames
 from chatanyone.tracking_fit import fit_track, lid_aperture, lip_aperture, measure_blinks, relative_pose
 from motion.template.fit import Camera
@@ -49,6 +49,11 @@ def project(template: HeadTemplate, expression: NDArray[np.float64], turns: NDAr
         camera = Camera(torch.from_numpy(turn).float(), torch.tensor([200.0, 150.0]), float(scale))
         frames.append(camera.project(template.landmarks(mesh), template.pivot).numpy())
     return frames
+
+
+def _measured_in(document: MotionDocument) -> Measured:
+    assert document.measured is not None
+    return document.measured
 
 
 def test_known_motion_is_found_again(template: HeadTemplate) -> None:
@@ -100,9 +105,10 @@ def test_blinks_survive_the_whole_way_and_gaps_are_bridged(template: HeadTemplat
     assert document.valid.tolist() == [t not in (0, 30, 31) for t in range(48)]
     blink = document.expression[:, BLINKS]
     assert blink.max() > 0.85 and int(blink[:, 0].argmax()) in (21, 22, 23)
-    assert np.isfinite(document.expression).all() and not document.body_valid.any()
+    assert np.isfinite(document.expression).all() and _measured_in(document).body_valid.sum() == 0
     assert document.timestamps[30] == pytest.approx(1.0)
-    assert (document.hand_confidence == 0).all() and (document.hands == 0).all()
+    assert (_measured_in(document).hand_confidence == 0).all()
+    assert (_measured_in(document).hand_landmarks == 0).all() and (document.hands[..., :-3] == 0).all()
 
 
 def test_coming_nearer_is_depth(template: HeadTemplate) -> None:
@@ -132,14 +138,17 @@ def test_a_moved_photograph_moves_the_document(astronaut: Image) -> None:
     frames = [moved(astronaut, float(angle), 15.0 * (angle > 0)) for angle in angles]
     frames[12] = np.full_like(astronaut, 128)
     document = track_frames(iter(frames), FPS)
-    assert document.size == (512, 512) and document.valid.sum() == T - 1 and not document.valid[12]
+    assert document.valid.sum() == T - 1 and not document.valid[12]
+    assert _measured_in(document).size.tolist() == [512, 512]
     roll = np.rad2deg(document.rotation[:, 2])  # OpenCV's positive angle and +Z towards the viewer: counter-clockwise
     assert np.abs((roll - roll.mean()) - (angles - angles.mean())).max() < 2.5
     assert np.rad2deg(document.rotation[:, :2]).std(axis=0).max() < 2
     assert document.expression[:, ARKIT_INDEX["mouthSmileLeft"]].std() < 0.15
-    assert document.body_valid.sum() == T - 1 and 180 < document.shoulder_width_px < 330
+    seen = _measured_in(document)
+    assert seen.body_valid.sum() == T - 1 and 180 < seen.shoulder_width_px < 330
     left = BODY_KEYPOINTS.index("shoulderLeft")
-    assert np.corrcoef(document.body[:, left, 1], -angles)[0, 1] > 0.8  # counter-clockwise lifts the image's right
+    # counter-clockwise lifts the image's right
+    assert np.corrcoef(seen.keypoints[:, left, 1], -angles)[0, 1] > 0.8
 
 
 def test_no_face_ever_is_the_users_mistake() -> None:
@@ -151,7 +160,7 @@ def test_a_picture_is_a_clip_of_one_frame(astronaut: Image, tmp_path: Path) -> N
     PilImage.fromarray(astronaut).save(tmp_path / "a.png")
     document = track_file(tmp_path / "a.png", tmp_path / "a.npz")
     again = MotionDocument.load(tmp_path / "a.npz")
-    assert len(again) == 1 and again.valid.all() and again.landmarks is not None
+    assert len(again) == 1 and again.valid.all() and _measured_in(again).landmarks is not None
     assert np.array_equal(document.expression, again.expression)
     assert again.expression[0, ARKIT_INDEX["mouthSmileLeft"]] > 0.2 > again.expression[0, BLINKS].max()
     assert np.abs(again.rotation).max() == 0 and np.abs(again.translation).max() == 0
@@ -186,11 +195,12 @@ def test_real_speech_lips_and_lids_are_followed(shared_data: Path) -> None:
                 yield Observation(face=observer._find(frame))
 
     document = solve(list(faces()), Fraction(25), (360, 288))
-    assert document.valid.all() and document.landmarks is not None
-    lips = [lip_aperture(points) for points in document.landmarks]
-    lids = [lid_aperture(points) for points in document.landmarks]
+    seen = _measured_in(document).landmarks
+    assert document.valid.all() and seen is not None
+    lips = [lip_aperture(points) for points in seen]
+    lids = [lid_aperture(points) for points in seen]
     template = HeadTemplate.load()
-    neutral = template.vertices(torch.from_numpy(document.identity), torch.zeros(52))
+    neutral = template.vertices(torch.from_numpy(_measured_in(document).identity), torch.zeros(52))
     mesh = template.deform(neutral, torch.from_numpy(document.expression))
     upper, lower = template.on_surface(mesh, torch.tensor([13, 14])).unbind(dim=1)
     assert np.corrcoef((upper - lower).norm(dim=1), lips)[0, 1] > 0.9

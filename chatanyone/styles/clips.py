@@ -1,0 +1,62 @@
+"""A style out of somebody's motion."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from chatanyone.config import Config
+from chatanyone.errors import MediaError
+from chatanyone.motionfile import MotionDocument
+from chatanyone.styles.style import REFERENCE_FRAMES, NamedStyle
+from motion.style import style_range
+from motion.types import FaceMotion
+
+FPS = Fraction(30)  # the face net's own rate, whatever the film's
+LEAST_FRAMES = 30
+
+
+def clip_style(path: str | Path, config: Config, name: str = "clip", description: str = "") -> NamedStyle:
+    """The manner of the person in a film, or in a motion document (``.npz``)."""
+    if Path(path).suffix.lower() == ".npz":
+        document = MotionDocument.load(path)
+    else:
+        from chatanyone.tracking import track_file
+
+        document = track_file(path, fps=FPS, task_model=config.tracking.task_model)
+    try:
+        return document_style(document, name, description)
+    except MediaError as error:
+        raise MediaError(f"{path} cannot give a style: {error}") from None
+
+
+def document_style(document: MotionDocument, name: str, description: str = "") -> NamedStyle:
+    """Ranges of the whole clip, and the part of it that moves most like the whole.
+
+    Raises:
+        MediaError: the clip is shorter than a second.
+    """
+    motion = document.resampled(FPS).face_motion()
+    if len(motion.expression) < LEAST_FRAMES:
+        raise MediaError("it must be a film of a second or more in which somebody moves, not a picture")
+    whole = style_range(motion)
+    return NamedStyle(name, description, whole.expression, whole.pose, typical_part(motion))
+
+
+def typical_part(motion: FaceMotion) -> Tensor:
+    """Expressions ``[R ≤ 90, 52]``: of all windows, half a second apart, the one whose range is nearest to the clip's."""
+    expression, whole = motion.expression, style_range(motion).expression
+    starts = range(0, max(len(expression) - REFERENCE_FRAMES, 0) + 1, 15)
+    still = torch.zeros(REFERENCE_FRAMES, 3)
+
+    def distance(start: int) -> float:
+        window = expression[start:start + REFERENCE_FRAMES]
+        found = style_range(FaceMotion(window, still[:len(window)], still[:len(window)])).expression
+        assert found is not None and whole is not None
+        return float((found.clamp(min=1e-4).log() - whole.clamp(min=1e-4).log()).abs().sum())
+
+    best = min(starts, key=distance)
+    return expression[best:best + REFERENCE_FRAMES].clone()
