@@ -1,0 +1,271 @@
+"""`chatanyone.serve.transport.Peer` by aiortc: tracks that send what a broadcast coded, a data channel, the microphone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from fractions import Fraction
+
+import av
+from aiortc import (MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCRtpSender,
+                    RTCSessionDescription, RTCRtpTransceiver)
+from aiortc.exceptions import InvalidStateError
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcconfiguration import RTCBundlePolicy
+
+from chatanyone.serve import aiortc_hooks as hooks
+from chatanyone.serve.broadcast import Broadcast, Ended, PacketQueue
+from chatanyone.serve.encode import VIDEO_HZ, VideoCodec
+from chatanyone.serve.microphone import Microphone
+from chatanyone.serve.transport import PeerEvents, SignallingError
+from chatanyone.stream.types import SOUND_HZ, UNIT_S
+
+CHANNEL_BYTES = 256 * 1024  # our choice: a client that leaves so much unread gets no more messages
+CLOSE_S = 5.0
+_MOST_CANDIDATES = 40
+# The RTP clock starts a unit after t0, so that no time stamp is negative (Opus' first one would be, by its look-ahead).
+_SHIFT_S = float(UNIT_S)
+
+
+class PacketTrack(MediaStreamTrack):
+    """Packets of a broadcast, each when it is due. Waits for nothing but time and the broadcast."""
+
+    def __init__(self, kind: str, broadcast: Broadcast) -> None:
+        super().__init__()
+        self.kind = kind
+        self.sender: RTCRtpSender | None = None
+        self.codec: VideoCodec = "h264"
+        self._broadcast = broadcast
+        self._queue: PacketQueue | None = None
+        self._hz = VIDEO_HZ if kind == "video" else SOUND_HZ
+        self._sent_s: float | None = None  # since t0: what was sent last belongs to this time
+
+    async def recv(self) -> av.Packet:
+        """The next packet, with its time stamp."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        self._correct_report()
+        try:
+            packet = await self._open().get()
+        except Ended:
+            self.stop()
+            raise MediaStreamError from None
+        await asyncio.sleep(max(0.0, self._broadcast.epoch_s + packet.due_s - time.monotonic()))
+        self._sent_s = packet.pts / self._hz
+        out = av.Packet(packet.data)
+        out.pts, out.time_base = packet.pts + round(_SHIFT_S * self._hz), Fraction(1, self._hz)
+        return out
+
+    def stop(self) -> None:
+        """Leaves the broadcast."""
+        super().stop()
+        if self._queue is not None:
+            self._broadcast.leave(self._queue)
+
+    @property
+    def dropped(self) -> int:
+        """Packets that this viewer was too slow for."""
+        return self._queue.dropped if self._queue is not None else 0
+
+    def _open(self) -> PacketQueue:
+        """Watches from the first `recv` on, that is from when the way is open: nothing piles up before."""
+        if self._queue is None:
+            self._queue = self._broadcast.watch(self.codec) if self.kind == "video" else self._broadcast.listen()
+        return self._queue
+
+    def _correct_report(self) -> None:
+        if self.sender is not None and self._sent_s is not None:
+            t0_s = self._broadcast.epoch_s - time.monotonic() + time.time()
+            hooks.set_report_clock(self.sender, t0_s + self._sent_s)
+
+
+class AiortcPeer:
+    """See `chatanyone.serve.transport.Peer`.
+
+    Args:
+        broadcast: what is sent.
+        events: who is told.
+        servers: STUN and TURN addresses for the server's own side.
+        codec: auto, h264 or vp8.
+        speaks: whether the other side's sound is taken.
+        loopback: also offer 127.0.0.1.
+        public_address: also offered as the server's own.
+    """
+
+    def __init__(self, broadcast: Broadcast, events: PeerEvents, servers: list[RTCIceServer] | None = None,
+                 codec: str = "auto", speaks: bool = True, loopback: bool = False, public_address: str | None = None) -> None:
+        self._broadcast, self._events = broadcast, events
+        self._codec, self._speaks = codec, speaks
+        self._loopback, self._public_address = loopback, public_address
+        # An empty list is meant: without one, aiortc asks a public STUN server.
+        self._connection = RTCPeerConnection(RTCConfiguration(list(servers or []), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        self._tracks: dict[str, PacketTrack] = {}
+        self._channel: RTCDataChannel | None = None
+        self._microphone: Microphone | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._gone = False
+        self._connection.on("connectionstatechange", self._on_state)
+        self._connection.on("datachannel", self._on_channel)
+        self._connection.on("track", self._on_track)
+
+    async def answer(self, offer: str) -> str:
+        """See `Peer.answer`."""
+        kinds = _kinds(offer)
+        for kind in kinds:
+            self._add_track(kind)
+        try:
+            await self._connection.setRemoteDescription(RTCSessionDescription(_without_local_names(offer), "offer"))
+            self._wire()
+            if self._loopback:
+                hooks.add_host_address(self._connection, "127.0.0.1")
+            await self._connection.setLocalDescription(await self._connection.createAnswer())
+        except SignallingError:
+            raise
+        except Exception as error:  # aiortc's parser raises whatever its line of code does on what it did not expect
+            raise SignallingError(f"the offer is not answerable SDP ({type(error).__name__}: {error}); send what "
+                                  "RTCPeerConnection.createOffer gives") from None
+        sdp: str = self._connection.localDescription.sdp
+        return _with_address(sdp, self._public_address) if self._public_address else sdp
+
+    def _add_track(self, kind: str) -> None:
+        track = self._tracks[kind] = PacketTrack(kind, self._broadcast)
+        track.sender = self._connection.addTrack(track)
+        transceiver = next(t for t in self._connection.getTransceivers() if t.sender is track.sender)
+        if kind == "video" or not self._speaks:
+            transceiver.direction = "sendonly"
+        if kind == "video":
+            names = {"auto": ("H264", "VP8"), "h264": ("H264",), "vp8": ("VP8",)}[self._codec]
+        else:
+            names = ("opus",)
+        offered = RTCRtpSender.getCapabilities(kind).codecs
+        preferred = [codec for name in names for codec in offered if codec.mimeType.lower() == f"{kind}/{name.lower()}"]
+        transceiver.setCodecPreferences([*preferred, *(codec for codec in offered if codec.mimeType.endswith("/rtx"))])
+
+    def _wire(self) -> None:
+        """After the codecs are agreed on."""
+        for transceiver in self._connection.getTransceivers():
+            track = self._tracks[transceiver.kind]
+            if transceiver.kind == "video":
+                track.codec = _agreed(transceiver)
+                hooks.on_key_request(transceiver.sender, lambda: self._broadcast.ask_key(track.codec))
+                hooks.on_estimate(transceiver.sender, lambda kbps: self._events.estimate(kbps))
+
+    def send(self, message: str) -> bool:
+        """See `Peer.send`."""
+        channel = self._channel
+        if channel is None or channel.readyState != "open" or channel.bufferedAmount > CHANNEL_BYTES:
+            return False
+        try:
+            channel.send(message)
+        except (InvalidStateError, ConnectionError):
+            return False
+        return True
+
+    def stats(self) -> Mapping[str, float]:
+        """See `Peer.stats`."""
+        numbers: dict[str, float] = {"bytes_received": float(hooks.bytes_received(self._connection))}
+        for kind, track in self._tracks.items():
+            if track.sender is not None:
+                numbers[f"{kind}_packets"] = float(hooks.packets_sent(track.sender))
+                numbers[f"{kind}_dropped"] = float(track.dropped)
+                if (trip_s := hooks.round_trip_s(track.sender)) is not None:
+                    numbers["round_trip_ms"] = 1000 * trip_s
+        if self._microphone is not None:
+            sorter = self._microphone.sorter
+            numbers |= {"sound_lost": sorter.lost, "sound_late": sorter.late, "sound_doubled": sorter.doubled}
+        return numbers
+
+    async def close(self) -> None:
+        """See `Peer.close`."""
+        self._gone = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for track in self._tracks.values():
+            track.stop()
+        try:
+            await asyncio.wait_for(self._connection.close(), CLOSE_S)
+        except (asyncio.TimeoutError, ConnectionError):
+            pass  # the other side does not answer; the sockets are closed with their transports
+        await hooks.settle()
+        self._tracks.clear()
+        self._channel = self._microphone = None
+
+    def _on_state(self) -> None:
+        state = self._connection.connectionState
+        if state == "connected":
+            self._events.connected()
+        elif state in ("failed", "closed") and not self._gone:
+            self._gone = True
+            self._events.gone("the connection was closed" if state == "closed" else "the connection was lost")
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is not None:
+            channel.close()
+            return
+        self._channel = channel
+        channel.on("message", lambda message: self._events.message(message))
+        self._events.opened()
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind != "audio":
+            return
+        receiver = next(t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track)
+        self._microphone = Microphone()
+        hooks.on_sound_packet(receiver, self._on_sound)
+
+    def _on_sound(self, sequence: int, stamp: int, data: bytes) -> None:
+        if self._microphone is None or not data:
+            return
+        samples = self._microphone.push(sequence, stamp, data)
+        if len(samples):
+            self._events.sound(samples)
+
+
+def _kinds(offer: str) -> list[str]:
+    """What the offer wants to see and hear.
+
+    Raises:
+        SignallingError: no SDP, or more than one of a kind.
+    """
+    if len(re.findall(r"^a=candidate:", offer, re.MULTILINE)) > _MOST_CANDIDATES:
+        raise SignallingError(f"the offer has more than {_MOST_CANDIDATES} candidates")
+    media = re.findall(r"^m=(\w+) (\d+)", offer, re.MULTILINE)
+    names = [name for name, port in media]
+    if not offer.startswith("v=0") or not media:
+        raise SignallingError("the offer must be SDP with at least one m= line; send what RTCPeerConnection.createOffer gives")
+    if len(set(names)) < len(names) or set(names) - {"audio", "video", "application"}:
+        raise SignallingError("the offer must have one audio, one video and one data section at most, "
+                              f"not {', '.join(names)}")
+    return [name for name in names if name != "application"]
+
+
+def _agreed(transceiver: RTCRtpTransceiver) -> VideoCodec:
+    name = transceiver._codecs[0].name.lower()
+    return "h264" if name == "h264" else "vp8"
+
+
+def _without_local_names(offer: str) -> str:
+    """The client's candidates whose address is an mDNS name are left out: to resolve them may take seconds, and the
+    client's own checks reach us anyway. More may come, so the end of candidates is left out as well."""
+    lines = offer.splitlines()
+    kept = [line for line in lines if not (line.startswith("a=candidate:") and ".local " in line)
+            and line != "a=end-of-candidates"]
+    return "\r\n".join(kept) + "\r\n"
+
+
+def _with_address(sdp: str, address: str) -> str:
+    """Each host candidate once more with the address under which a NAT shows this server."""
+    lines = []
+    for line in sdp.splitlines():
+        lines.append(line)
+        parts = line.split(" ")
+        if line.startswith("a=candidate:") and "host" in parts and "." in parts[4]:
+            parts[0] += "1"
+            parts[4] = address
+            lines.append(" ".join(parts))
+    return "\r\n".join(lines) + "\r\n"

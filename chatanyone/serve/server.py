@@ -1,0 +1,168 @@
+"""`chatanyone serve`: puts the parts together, listens, and stops gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from chatanyone.config import Config
+from chatanyone.errors import ConfigError
+from chatanyone.live_config import LiveConfig, ServerConfig
+from chatanyone.serve.app import App
+from chatanyone.serve.broadcast import Broadcast
+from chatanyone.serve.calls import Calls, MakePeer, TalkerMaker
+from chatanyone.serve.engines import Engines, Pick
+from chatanyone.serve.health import Health
+from chatanyone.serve.ice import servers_for_server
+from chatanyone.serve.metrics import Metrics
+from chatanyone.serve.portraits import Portraits, Prepare, as_it_is
+from chatanyone.serve.rtc import AiortcPeer
+from chatanyone.serve.security import check_exposure, is_loopback
+from chatanyone.serve.styles import Styles, Track, no_style
+from chatanyone.serve.transport import Peer, PeerEvents
+from chatanyone.talk.commands import read_changes
+from chatanyone.talk.conversation import Conversation
+from chatanyone.talk.parts import Parts
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Server:
+    """A server that listens.
+
+    app: its routes; url: of the page, with the token if there is one; calls: all of them
+    """
+
+    app: web.Application
+    url: str
+    calls: Calls
+    portraits: Portraits
+    styles: Styles
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is, track: Track = no_style,
+                  ) -> AsyncIterator[Server]:
+    """Listens inside the `async with`; afterwards everything is freed.
+
+    Raises:
+        ConfigError: the settings would expose it, or the port is taken.
+    """
+    live = config.live
+    check_exposure(live.server)
+    async with AsyncExitStack() as stack:
+        folder = _folder(live, stack)
+        parts = await stack.enter_async_context(Parts(live.talk))
+        stack.push_async_callback(engines.close)
+        pick = await engines.start()
+        metrics = Metrics()
+        portraits, styles = Portraits(live.limits, folder, prepare), Styles(live.limits, folder, track)
+        stack.push_async_callback(portraits.library.close)
+        stack.push_async_callback(styles.library.close)
+        portraits.add_house(live.portraits)
+        calls = Calls(live, engines, peer_maker(live), talker_maker(parts, styles), metrics, folder)
+        stack.push_async_callback(calls.close)
+        app = App(live, information(live, pick, parts), calls, portraits, styles, metrics, Health(calls)).build()
+        url = await _listen(app, live.server, stack)
+        yield Server(app, url, calls, portraits, styles, metrics)
+
+
+def peer_maker(live: LiveConfig) -> MakePeer:
+    """Connections as configured."""
+    def make(speaks: bool, broadcast: Broadcast, events: PeerEvents) -> Peer:
+        return AiortcPeer(broadcast, events, servers_for_server(live.ice), live.carriage.codec, speaks,
+                          is_loopback(live.server.host), live.ice.public_address)
+
+    return make
+
+
+def talker_maker(parts: Parts, styles: Styles) -> TalkerMaker:
+    """Conversations with the settings a call began with."""
+    def make(send: Callable[[Mapping[str, Any]], None], wishes: Mapping[str, Any]) -> Conversation:
+        conversation = Conversation(parts, send, styles=styles.style)
+        if wishes:
+            conversation.apply(read_changes(wishes))
+        return conversation
+
+    return make
+
+
+def information(live: LiveConfig, pick: Pick, parts: Parts) -> dict[str, Any]:
+    """``GET /v1/info``"""
+    limits = live.limits
+    return {"size": list(pick.size), "fps": float(pick.fps), "sentence": pick.sentence, "modes": list(parts.modes),
+            "groups": list(pick.groups), "recordings": live.output.recordings, "measured": dict(pick.numbers),
+            "limits": {"sessions": limits.sessions, "watchers": limits.watchers, "upload_bytes": limits.upload_bytes,
+                       "upload_pixels": limits.upload_pixels, "style_bytes": limits.style_bytes,
+                       "style_s": limits.style_s, "session_s": limits.session_s}}
+
+
+async def run(config: Config, engines: Engines, prepare: Prepare = as_it_is, track: Track = no_style) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: no new calls, those that run may end in peace. A second signal ends
+    them at once."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with serving(config, engines, prepare, track) as server:
+        print(f"chatanyone: open {server.url}", flush=True)
+        await stop.wait()
+        _log.info("draining", extra={"calls": len(server.calls.running)})
+        draining = asyncio.create_task(server.calls.drain(config.live.server.drain_s))
+        await asyncio.wait([draining, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+
+
+def _folder(live: LiveConfig, stack: AsyncExitStack) -> Path:
+    if live.data is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatanyone-")))
+    folder = Path(live.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"live.data {folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
+async def _listen(app: web.Application, config: ServerConfig, stack: AsyncExitStack) -> str:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=_tls(config))
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}; "
+                          "choose another with --port") from None
+    port = runner.addresses[0][1]
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    token = f"/#token={config.token}" if config.token else "/"
+    return f"{'https' if config.tls_certificate else 'http'}://{shown}:{port}{token}"
+
+
+def _tls(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the TLS certificate {config.tls_certificate} or its key cannot be used: {error}") from None
+    return context
