@@ -154,7 +154,7 @@ class MotionDocument:
         save_arrays(path, self._arrays())
 
     def _arrays(self) -> dict[str, Array]:
-        arrays = {name: np.asarray(getattr(self, name), dtype=np.float32) for name in MOTION_FIELDS}
+        arrays: dict[str, Array] = {name: np.asarray(getattr(self, name), dtype=np.float32) for name in MOTION_FIELDS}
         if self.measured is not None:
             given = {name: getattr(self.measured, name) for name in MEASURED_FIELDS}
             arrays |= {f"measured_{name}": np.asarray(value) for name, value in given.items() if value is not None}

@@ -87,6 +87,7 @@ def save_style(style: NamedStyle, path: Path) -> None:
         os.close(handle)
         try:
             save_file(tensors, partial, about)
+            os.chmod(partial, 0o644)
             os.replace(partial, path)
         finally:
             Path(partial).unlink(missing_ok=True)
