@@ -1,0 +1,166 @@
+"""The renderer in a process of its own, seen from ours: nothing it does can hold up sound or the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from chatanyone.cli import set_environment
+from chatanyone.config import Config
+from chatanyone.errors import ChatAnyoneError
+from chatanyone.stream import worker
+from chatanyone.stream.engine import Made, Step
+from chatanyone.stream.ring import Ring
+from chatanyone.stream.types import UNIT_SAMPLES
+from chatanyone.stream.units import UNIT_FRAMES
+
+START_S = 180.0  # to load nets and portrait on a busy machine
+_SLOTS = 3  # two units ahead and one being copied
+_END_S = 2.0
+
+
+class ProcessEngine:
+    """`chatanyone.stream.engine.Engine` by the real renderer. One use: start, steps, close.
+
+    Args:
+        portrait: a prepared portrait, as `Portrait.save` writes it; size: its width and height.
+        config: of the nets; motion is always made at 30 fps.
+    """
+
+    def __init__(self, portrait: Path, size: tuple[int, int], config: Config) -> None:
+        self.size, self.lag = size, 0
+        self._portrait, self._config = portrait, replace(config, media=replace(config.media, fps="30"))
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._reader: threading.Thread | None = None
+        self._ring: Ring | None = None
+        self._free = list(range(_SLOTS))
+        self._steps = 0
+        self._closed = False
+
+    async def start(self, on_made: Callable[[Made], None], on_lost: Callable[[str], None]) -> None:
+        """See `Engine.start`."""
+        self._loop, self._on_made, self._on_lost = asyncio.get_running_loop(), on_made, on_lost
+        self._ready: asyncio.Future[int] = self._loop.create_future()
+        self._launch()
+        try:
+            self.lag = await asyncio.wait_for(asyncio.shield(self._ready), START_S)
+        except asyncio.TimeoutError:
+            raise ChatAnyoneError(f"the renderer did not start within {START_S:g} s") from None
+
+    def step(self, step: Step) -> None:
+        """See `Engine.step`."""
+        self._steps += 1
+        self._send("step", step, self._free.pop())
+
+    def cut(self) -> None:
+        """See `Engine.cut`."""
+        if self._ring is not None:
+            samples = UNIT_SAMPLES // UNIT_FRAMES
+            self._ring.cut_before = UNIT_FRAMES * self._steps + -(-self.lag // samples)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._send("close")
+        await asyncio.get_running_loop().run_in_executor(None, self._free_all)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the renderer, once it is launched."""
+        return None if self._process is None else self._process.pid
+
+    def _launch(self) -> None:
+        set_environment()  # the child inherits it, before it imports anything
+        self._ring = Ring.create(self.size, _SLOTS)
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=worker.main, args=(theirs, self._config), name="renderer", daemon=True)
+        self._process.start()
+        theirs.close()
+        self._send("open", self._ring.shape, str(self._portrait))
+        self._reader = threading.Thread(target=self._read, name="renderer", daemon=True)
+        self._reader.start()
+
+    def _send(self, *message: Any) -> None:
+        """Small messages, at most two unanswered, so the pipe never fills; a dead process is seen by the reader."""
+        try:
+            if self._pipe is not None:
+                self._pipe.send(message)
+        except OSError:
+            pass
+
+    def _read(self) -> None:
+        """In a thread: answers, until the process is gone."""
+        reason = None
+        try:
+            while self._pipe is not None:
+                kind, *rest = self._pipe.recv()
+                if kind == "error":
+                    reason = rest[0]
+                elif kind == "ready":
+                    self._call(self._started, rest[0])
+                elif kind == "made":
+                    self._copy(*rest)
+        except (EOFError, OSError):
+            pass
+        wait([self._process.sentinel], _END_S)  # for its exit code
+        self._call(self._gone, reason)
+
+    def _copy(self, number: int, slot: int, pictures: int, busy_s: float, parts_s: dict[str, float]) -> None:
+        """Out of shared memory, still in the thread."""
+        if self._ring is None:
+            return
+        frames = self._ring.slot(slot, pictures).copy()
+        frames.setflags(write=False)
+        self._call(self._answered, Made(number, frames, busy_s, parts_s), slot)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            pass  # the loop is gone, and so is everybody who wanted to know
+
+    def _started(self, lag: int) -> None:
+        if not self._ready.done():
+            self._ready.set_result(lag)
+
+    def _answered(self, made: Made, slot: int) -> None:
+        self._free.append(slot)
+        if not self._closed:
+            self._on_made(made)
+
+    def _gone(self, reason: str | None) -> None:
+        code = None if self._closed else self._process.exitcode
+        reason = reason or ("it ended" if code is None else f"it ended with code {code}")
+        if not self._ready.done():
+            self._ready.set_exception(ChatAnyoneError(f"the renderer did not start: {reason}"))
+            self._ready.exception()  # whoever waits gets it; nobody waiting is no fault
+        elif not self._closed:
+            self._on_lost(reason)
+
+    def _free_all(self) -> None:
+        """Blocks for a moment: process, thread, pipe, memory, in this order."""
+        if self._process is not None:
+            self._process.join(_END_S)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        if self._reader is not None:
+            self._reader.join()  # the pipe's other end is closed by now
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+        if self._ring is not None:
+            self._ring.close(unlink=True)
+            self._ring = None
+        if self._process is not None:
+            self._process.close()

@@ -1,0 +1,84 @@
+"""The renderer's process. Light to import: what must be set before torch is loaded is set first.
+
+It is told what to do over a pipe, one message at a time, and answers in order:
+
+    open (ring, portrait's path) → ready (lag)      step (step, slot) → made (number, slot, seconds of each part)
+    anything that fails → error (a sentence), and the process ends; a closed pipe ends it silently
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from chatanyone.config import Config
+    from chatanyone.pipeline import Stages
+    from chatanyone.stream.engine import Step
+    from chatanyone.stream.ring import RingShape
+
+
+def main(pipe: Connection, config: Config) -> NoReturn:
+    """Until the other side closes the pipe or says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair, who then closes the pipe
+    code = 0
+    try:
+        _serve(pipe, config)
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        pass
+    except BaseException as error:
+        code = 1
+        _tell(pipe, "error", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+    os._exit(code)  # nothing of ours needs unwinding, and threads of native libraries cannot hold us up
+
+
+def _serve(pipe: Connection, config: Config) -> None:
+    from chatanyone.cli import set_environment
+
+    set_environment()
+    from chatanyone import build
+
+    stages = build.pipeline(config).stages
+    pipe.send(("loaded",))
+    session: _Session | None = None
+    while True:
+        message = pipe.recv()
+        if message[0] == "close":
+            return
+        if message[0] == "open":
+            session = _Session(stages, config, *message[1:])
+            pipe.send(("ready", session.lag))
+        elif session is not None:
+            pipe.send(session.step(*message[1:]))
+
+
+class _Session:
+    """What one session needs: the person, the ring."""
+
+    def __init__(self, stages: Stages, config: Config, shape: RingShape, portrait: str) -> None:
+        from chatanyone.portrait import Portrait
+        from chatanyone.stream.drawer import Drawer
+        from chatanyone.stream.ring import Ring
+
+        self._ring = Ring.attach(shape)
+        self._drawer = Drawer(stages, Portrait.load(Path(portrait)), config)
+        self._drawer.warm_up()
+        self.lag = self._drawer.lag
+        self._cut_before: Callable[[], int] = lambda: self._ring.cut_before
+
+    def step(self, step: Step, slot: int) -> tuple[Any, ...]:
+        started = time.perf_counter()
+        parts = self._drawer.step(step, self._cut_before, self._ring.slot(slot, step.pictures))
+        return "made", step.number, slot, step.pictures, time.perf_counter() - started, parts
+
+
+def _tell(pipe: Connection, *message: Any) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        pass
