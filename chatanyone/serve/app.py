@@ -13,6 +13,7 @@ from aiohttp import web
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.live_config import LiveConfig
 from chatanyone.serve.calls import Calls
+from chatanyone.serve.echo import Echo
 from chatanyone.serve.health import Health
 from chatanyone.serve.ice import servers_for_client
 from chatanyone.serve.limits import TokenBuckets
@@ -36,13 +37,13 @@ class App:
     Args:
         config: the live section.
         info: what ``/v1/info`` says.
-        check_portraits: whether calls wait for prepared portraits.
+        echo: the connection check.
     """
 
     def __init__(self, config: LiveConfig, info: dict[str, Any], calls: Calls, portraits: Portraits, styles: Styles,
-                 metrics: Metrics, health: Health) -> None:
+                 metrics: Metrics, health: Health, echo: Echo) -> None:
         self._config, self._info, self._metrics, self._health = config, info, metrics, health
-        self._calls = calls
+        self._calls, self._echo = calls, echo
         self._guard = Guard(config.server)
         limits = config.limits
         self._requests = TokenBuckets(limits.requests, limits.requests_per_s)
@@ -56,7 +57,7 @@ class App:
         app.add_routes([
             web.get("/", self._page), web.get("/favicon.ico", self._icon), web.get("/check", self._check),
             web.get("/healthz", self._healthz), web.get("/metrics", self._prometheus),
-            web.get("/v1/info", self._say_info), web.get("/v1/ice", self._ice),
+            web.get("/v1/info", self._say_info), web.get("/v1/ice", self._ice), web.post("/v1/check", self._echo.check),
             web.get("/v1/portraits", self._portraits.list), web.post("/v1/portraits", self._portraits.upload),
             web.get("/v1/portraits/{id}", self._portraits.show),
             web.get("/v1/portraits/{id}/thumbnail", self._portraits.thumbnail),
@@ -78,6 +79,8 @@ class App:
         begun = time.monotonic()
         response = await self._answered(request, handler)
         if not response.prepared:
+            if response.content_type.startswith("text/") and response.charset is None:
+                response.charset = "utf-8"
             response.headers.update(HEADERS | self._guard.cors(request))
             if self._config.server.tls_certificate:
                 response.headers["Strict-Transport-Security"] = "max-age=31536000"

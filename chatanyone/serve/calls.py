@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 # The call's `send` and the settings in the request's `session` → what talks in the call.
 TalkerMaker = Callable[[Callable[[Mapping[str, Any]], None], Mapping[str, Any]], Talker]
-MakePeer = Callable[[bool, Broadcast, PeerEvents], Peer]  # the first: whether it may speak (a caller) or not (a watcher)
+# Whether the other side may speak (a caller) or not (a watcher); None sends no media.
+MakePeer = Callable[[bool, "Broadcast | None", PeerEvents], Peer]
 
 
 class Calls:

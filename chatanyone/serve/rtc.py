@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 
 import av
 from aiortc import (MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCRtpSender,
@@ -85,7 +86,7 @@ class AiortcPeer:
     """See `chatanyone.serve.transport.Peer`.
 
     Args:
-        broadcast: what is sent.
+        broadcast: what is sent; None takes offers without media only.
         events: who is told.
         servers: STUN and TURN addresses for the server's own side.
         codec: auto, h264 or vp8.
@@ -94,7 +95,7 @@ class AiortcPeer:
         public_address: also offered as the server's own.
     """
 
-    def __init__(self, broadcast: Broadcast, events: PeerEvents, servers: list[RTCIceServer] | None = None,
+    def __init__(self, broadcast: Broadcast | None, events: PeerEvents, servers: list[RTCIceServer] | None = None,
                  codec: str = "auto", speaks: bool = True, loopback: bool = False, public_address: str | None = None) -> None:
         self._broadcast, self._events = broadcast, events
         self._codec, self._speaks = codec, speaks
@@ -130,6 +131,8 @@ class AiortcPeer:
         return _with_address(sdp, self._public_address) if self._public_address else sdp
 
     def _add_track(self, kind: str) -> None:
+        if self._broadcast is None:
+            raise SignallingError("this connection carries no media; offer a data channel only")
         track = self._tracks[kind] = PacketTrack(kind, self._broadcast)
         track.sender = self._connection.addTrack(track)
         transceiver = next(t for t in self._connection.getTransceivers() if t.sender is track.sender)
@@ -146,11 +149,10 @@ class AiortcPeer:
     def _wire(self) -> None:
         """After the codecs are agreed on."""
         for transceiver in self._connection.getTransceivers():
-            track = self._tracks[transceiver.kind]
-            if transceiver.kind == "video":
-                track.codec = _agreed(transceiver)
-                hooks.on_key_request(transceiver.sender, lambda: self._broadcast.ask_key(track.codec))
-                hooks.on_estimate(transceiver.sender, lambda kbps: self._events.estimate(kbps))
+            if transceiver.kind == "video" and self._broadcast is not None:
+                codec = self._tracks["video"].codec = _agreed(transceiver)
+                hooks.on_key_request(transceiver.sender, partial(self._broadcast.ask_key, codec))
+                hooks.on_estimate(transceiver.sender, self._events.estimate)
 
     def send(self, message: str) -> bool:
         """See `Peer.send`."""

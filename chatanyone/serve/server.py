@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from chatanyone.live_config import LiveConfig, ServerConfig
 from chatanyone.serve.app import App
 from chatanyone.serve.broadcast import Broadcast
 from chatanyone.serve.calls import Calls, MakePeer, TalkerMaker
+from chatanyone.serve.echo import Echo
 from chatanyone.serve.engines import Engines, Pick
 from chatanyone.serve.health import Health
 from chatanyone.serve.ice import servers_for_server
@@ -72,16 +74,19 @@ async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is,
         stack.push_async_callback(portraits.library.close)
         stack.push_async_callback(styles.library.close)
         portraits.add_house(live.portraits)
-        calls = Calls(live, engines, peer_maker(live), talker_maker(parts, styles), metrics, folder)
+        make_peer = peer_maker(live)
+        calls = Calls(live, engines, make_peer, talker_maker(parts, styles), metrics, folder)
         stack.push_async_callback(calls.close)
-        app = App(live, information(live, pick, parts), calls, portraits, styles, metrics, Health(calls)).build()
+        echo = Echo(partial(make_peer, False, None))
+        stack.push_async_callback(echo.close)
+        app = App(live, information(live, pick, parts), calls, portraits, styles, metrics, Health(calls), echo).build()
         url = await _listen(app, live.server, stack)
         yield Server(app, url, calls, portraits, styles, metrics)
 
 
 def peer_maker(live: LiveConfig) -> MakePeer:
     """Connections as configured."""
-    def make(speaks: bool, broadcast: Broadcast, events: PeerEvents) -> Peer:
+    def make(speaks: bool, broadcast: Broadcast | None, events: PeerEvents) -> Peer:
         return AiortcPeer(broadcast, events, servers_for_server(live.ice), live.carriage.codec, speaks,
                           is_loopback(live.server.host), live.ice.public_address)
 

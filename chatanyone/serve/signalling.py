@@ -28,7 +28,7 @@ class Signalling:
 
     async def call(self, request: web.Request) -> web.Response:
         """``POST /v1/realtime/calls``: SDP, or JSON ``{"sdp", "session": {"portrait", …}}``."""
-        offer, session = await _offer(request)
+        offer, session = await read_offer(request)
         entry = await self._portraits.ready(self._chosen(request, session.pop("portrait", None)))
         call, answer = await self._calls.open(request["client"], entry.result, offer, session)
         return _created(f"{_CALLS}/{call.id}", answer)
@@ -43,7 +43,7 @@ class Signalling:
     async def watch(self, request: web.Request) -> web.Response:
         """``POST /v1/realtime/calls/{id}/whep`` (draft-ietf-wish-whep)."""
         call_id = request.match_info["id"]
-        offer, _ = await _offer(request)
+        offer, _ = await read_offer(request)
         watcher_id, answer = await self._calls.watch(call_id, offer)
         return _created(f"{_CALLS}/{call_id}/whep/{watcher_id}", answer)
 
@@ -81,7 +81,7 @@ class Signalling:
         return portrait
 
 
-async def _offer(request: web.Request) -> tuple[str, dict[str, Any]]:
+async def read_offer(request: web.Request) -> tuple[str, dict[str, Any]]:
     """The SDP offer and the session's settings."""
     if request.content_type == "application/sdp":
         return await _text(request), {}
