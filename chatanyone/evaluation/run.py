@@ -19,7 +19,8 @@ from chatanyone.evaluation.work import Work
 
 # Name on the command line → module, in the order of the report.
 PARTS: dict[str, str] = {
-    "sync": "bars.sync", "closure": "bars.closure", "silence": "bars.silence", "sharpness": "bars.sharpness",
+    "sync": "bars.sync", "closure": "bars.closure", "silence": "bars.silence", "motion": "bars.motion", "life": "bars.life",
+    "expression": "bars.expression", "commands": "bars.commands", "sharpness": "bars.sharpness",
     "steadiness": "bars.steadiness", "hands": "bars.hands", "identity": "bars.identity",
 }
 GEOMETRY_CHOICES = ("beside", "skip", "alone")
