@@ -19,7 +19,7 @@ class TurnConfig:
 
     threshold: float = 0.5  # of the voice detector, 0.05 to 0.95
     echo_margin: float = 0.2  # added to the threshold while the avatar speaks: its own voice may reach the microphone
-    speech_ms: int = 96  # voice shorter than this is not speech
+    speech_ms: int = 64  # voice shorter than this is not speech
     silence_ms: int = 500  # a pause this long ends the user's turn
     confirm_ms: int = 400  # without an ear, speech longer than this is an interruption and not a cough
     confirm_s: float = 1.5  # no words within this time after the avatar was stopped: it goes on
