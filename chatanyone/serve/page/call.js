@@ -1,5 +1,6 @@
 // One WebRTC call: the microphone goes up, the person comes down, events run over a data channel.
 
+import { LipSync } from "./lipsync.js";
 import { getJson, post, remove } from "./api.js";
 
 const GATHER_MS = 1500; // then the offer goes with the candidates there are
@@ -19,6 +20,7 @@ export class Call extends EventTarget {
     this.path = null; // of this call on the server
     this.stream = new MediaStream();
     this.closed = false;
+    this.lipSync = new LipSync();
   }
 
   async start() {
@@ -46,7 +48,8 @@ export class Call extends EventTarget {
   }
 
   #listen() {
-    this.peer.ontrack = ({ track }) => {
+    this.peer.ontrack = ({ track, receiver }) => {
+      this.lipSync.add(track.kind, receiver);
       // Both tracks in one stream: that is what makes the browser keep lips and sound together.
       this.stream.addTrack(track);
       this.#dispatch("track", track);
@@ -101,12 +104,14 @@ export class Call extends EventTarget {
     this.closed = true;
     clearTimeout(this.#lost);
     clearTimeout(this.opening);
-    this.peer?.close();
     this.#hangUp();
   }
 
-  #hangUp() {
-    if (this.path) remove(this.path, { keepalive: true }).catch(() => {}); // the server also notices by itself
+  // Says goodbye before closing: a server that sees the connection go first no longer knows the call.
+  async #hangUp() {
+    const path = this.path;
     this.path = null;
+    if (path) await remove(path, { keepalive: true }).catch(() => {}); // it also notices by itself
+    this.peer?.close();
   }
 }

@@ -4,6 +4,8 @@ import { $, el, icon, remember, tell } from "./dom.js";
 import { getBlob, getJson, prepared, upload } from "./api.js";
 import { snapshot } from "./devices.js";
 
+const WAIT_MS = 700;
+
 export class Gallery extends EventTarget {
   #urls = new Map(); // id → object URL of the thumbnail, or a promise of it
 
@@ -27,7 +29,9 @@ export class Gallery extends EventTarget {
     const ready = this.entries.filter((entry) => entry.state === "ready");
     const before = remember.get("portrait");
     const first = ready.find((entry) => entry.id === before) ?? ready[0];
-    if (first) await this.#choose(first.id);
+    if (first && !this.chosen) await this.#choose(first.id);
+    // A server that has just started is still getting to know its pictures.
+    if (this.entries.some((entry) => entry.state === "preparing")) setTimeout(() => this.load().catch(() => {}), WAIT_MS);
   }
 
   thumbnail(id) {
@@ -39,7 +43,9 @@ export class Gallery extends EventTarget {
   }
 
   #draw() {
-    $("#gallery-empty").hidden = this.entries.length > 0;
+    const waiting = this.entries.filter((entry) => entry.state === "preparing").length;
+    $("#gallery-empty").hidden = this.entries.length > 0 && !waiting;
+    $("#gallery-empty").textContent = waiting ? "Getting to know the faces …" : "No picture yet. Add one below.";
     this.grid.replaceChildren(...this.entries.map((entry) => this.#card(entry)));
   }
 

@@ -81,7 +81,7 @@ function live() {
   person.muted = false;
   devices.route(person);
   person.play().catch(() => tell("Click the picture to hear the person.", "info"));
-  telemetry.watch(talk.call.peer);
+  telemetry.watch(talk.call);
   personDoes("listening");
   show("talk");
 }

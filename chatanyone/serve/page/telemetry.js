@@ -36,8 +36,9 @@ export class Telemetry {
     this.offsets = []; // of the last minute, ms
   }
 
-  watch(peer) {
+  watch({ peer, lipSync }) {
     this.stop();
+    this.lipSync = lipSync;
     this.before = null;
     this.offsets.length = 0;
     this.timer = setInterval(async () => {
@@ -52,7 +53,10 @@ export class Telemetry {
     const before = this.before ?? now;
     this.before = now;
     const seconds = (now.at - before.at) / 1000 || Infinity;
-    if (Number.isFinite(now.offset)) this.offsets.push(now.offset);
+    if (Number.isFinite(now.offset)) {
+      this.offsets.push(now.offset);
+      this.lipSync.correct(now.offset);
+    }
     if (this.offsets.length > 60) this.offsets.shift();
     const mean = (delay, emitted) => 1000 * (now[delay] - before[delay]) / (now[emitted] - before[emitted]);
     this.latest = {
@@ -73,7 +77,7 @@ export class Telemetry {
     set("buffer", `${number(t.soundBufferMs)} ms sound · ${number(t.pictureBufferMs)} ms picture`);
     set("loss", `${number(t.lost)} packets lost · ${number(t.freezes)} freezes`);
     set("sync", sync(t.offset));
-    $("#number-sync").dataset.good = String(t.offset < EARLY_MS && t.offset > LATE_MS);
+    $("#number-sync").dataset.good = String(!(t.offset > EARLY_MS || t.offset < LATE_MS));
     $("#live-numbers").textContent = t.width ? `${t.width} × ${t.height} · ${number(t.fps)} fps` : "";
   }
 }

@@ -1,0 +1,52 @@
+"""What the tests do on the page, by the names a person would use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.page.receiver import Seen, read
+
+_HERE = Path(__file__).parent
+
+
+def choose_mode(page: Any, mode: str) -> None:
+    page.click("#tab-start")
+    page.check(f"#modes input[value={mode}]", force=True)
+
+
+def start(page: Any, mode: str = "mirror", timeout_s: float = 20) -> None:
+    """Starts talking and waits until pictures come."""
+    choose_mode(page, mode)
+    page.click("#start")
+    page.wait_for_selector("html[data-call=live]", timeout=1000 * timeout_s)
+    page.wait_for_function("document.querySelector('#person').videoWidth > 0", timeout=1000 * timeout_s)
+
+
+def stop(page: Any) -> None:
+    page.click("#stop")
+    page.wait_for_selector("html[data-call=ended]")
+
+
+def begin_recording(page: Any, width: int = 64, height: int = 96) -> None:
+    """From here on, what is seen and heard is kept. The page must have been visited with `bypass_csp`: the probe's worklet is
+    no file of the server."""
+    page.evaluate((_HERE / "probe.js").read_text())
+    page.evaluate("""([code, width, height]) => probe.start(chatanyone.talk.call.stream, document.querySelector('#person'),
+                     URL.createObjectURL(new Blob([code], {type: 'text/javascript'})), width, height)""",
+                  [(_HERE / "probe_worklet.js").read_text(), width, height])
+
+
+def end_recording(page: Any) -> Seen:
+    page.evaluate("probe.stop()")
+    return read(page.evaluate("probe.result()"))
+
+
+def wait_for_sound(page: Any, level: float = 0.02, timeout_s: float = 15) -> None:
+    page.wait_for_function("level => probe.level() > level", arg=level, timeout=1000 * timeout_s, polling=20)
+
+
+def notice(page: Any) -> str:
+    """The sentence that the page shows, once there is one."""
+    page.wait_for_selector("#notice:not([hidden])")
+    return str(page.inner_text("#notice-text"))
