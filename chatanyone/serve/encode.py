@@ -27,6 +27,7 @@ OPUS_LOOKAHEAD = 312  # samples by which libopus delays what it codes, at 48 kHz
 # sound leaves that much after its time, so that packets leave evenly.
 SOUND_WAIT = 640
 _BT709 = 1  # ITU-T H.273
+_STEP = 0.2  # of VP8's rate; smaller changes are not worth a key frame
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class VideoEncoder:
     def __init__(self, codec: VideoCodec, size: tuple[int, int], fps: Fraction, kbps: int, key_s: float) -> None:
         self.codec, self.size = codec, size
         self._convert = VideoReformatter()
+        self._fps, self._key_s = fps, key_s
         self._context: Any = _open_video(codec, size, fps, kbps, key_s)
 
     def encode(self, frame: NDArray[np.uint8], pts: int, unit: int, key: bool = False) -> Packet:
@@ -81,7 +83,10 @@ class VideoEncoder:
 
     @kbps.setter
     def kbps(self, value: int) -> None:
-        self._context.bit_rate = value * 1000
+        if self.codec == "h264":
+            self._context.bit_rate = value * 1000  # x264 follows at the next picture
+        elif abs(value - self.kbps) > _STEP * self.kbps:  # libvpx must be opened again, which costs a key frame
+            self._context = _open_video(self.codec, self.size, self._fps, value, self._key_s)
 
 
 class SoundEncoder:

@@ -42,6 +42,7 @@ class PacketTrack(MediaStreamTrack):
         self._queue: PacketQueue | None = None
         self._hz = VIDEO_HZ if kind == "video" else SOUND_HZ
         self._sent_s: float | None = None  # since t0: what was sent last belongs to this time
+        self.late_s = 0.0  # by how much the last packet left after it was due
 
     async def recv(self) -> av.Packet:
         """The next packet, with its time stamp."""
@@ -53,7 +54,9 @@ class PacketTrack(MediaStreamTrack):
         except Ended:
             self.stop()
             raise MediaStreamError from None
-        await asyncio.sleep(max(0.0, self._broadcast.epoch_s + packet.due_s - time.monotonic()))
+        due_s = self._broadcast.epoch_s + packet.due_s
+        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+        self.late_s = time.monotonic() - due_s
         self._sent_s = packet.pts / self._hz
         out = av.Packet(packet.data)
         out.pts, out.time_base = packet.pts + round(_SHIFT_S * self._hz), Fraction(1, self._hz)
@@ -172,8 +175,11 @@ class AiortcPeer:
             if track.sender is not None:
                 numbers[f"{kind}_packets"] = float(hooks.packets_sent(track.sender))
                 numbers[f"{kind}_dropped"] = float(track.dropped)
+                numbers[f"{kind}_late_ms"] = 1000 * track.late_s
                 if (trip_s := hooks.round_trip_s(track.sender)) is not None:
                     numbers["round_trip_ms"] = 1000 * trip_s
+        if len(self._tracks) == 2:
+            numbers["av_offset_ms"] = numbers["video_late_ms"] - numbers["audio_late_ms"]
         if self._microphone is not None:
             sorter = self._microphone.sorter
             numbers |= {"sound_lost": sorter.lost, "sound_late": sorter.late, "sound_doubled": sorter.doubled}
