@@ -24,6 +24,7 @@ _NOD_REST_FRAMES = 60
 _NOD_CHANCE, _SECOND_NOD_CHANCE, _BLINK_CHANCE, _BROW_CHANCE = 0.8, 0.35, 0.6, 0.5
 _LONG_FRAMES = 150  # somebody who speaks for five seconds gets a nod at a shorter pause
 _SILENCE_FRAMES = 30
+_LONG_AGO = 10 ** 6
 _ATTENTIVE_S, _INATTENTIVE_S, _THINKING_S = 0.35, 1.2, 0.28
 _GAZE = tuple(name for name in ARKIT_INDEX if name.startswith("eyeLook"))
 
@@ -63,7 +64,7 @@ class ListenerState:
     was_thinking: bool = False
     floor_db: float = -60.0
     voiced: int = 0
-    quiet: int = _SILENCE_FRAMES
+    quiet: int = _LONG_AGO
     last_nod: int = -_NOD_REST_FRAMES
     thoughts: int = 0
     nods: tuple[Movement, ...] = ()
@@ -95,7 +96,7 @@ def _advance(state: ListenerState, doing: SessionState, level_db: float) -> List
     state = replace(state, floor_db=floor)
     speaks = level_db > max(floor + _SPEECH_ABOVE_FLOOR_DB, _QUIETEST_SPEECH_DB)
     listens = doing is SessionState.LISTENING
-    state = _follow(state, speaks) if listens else replace(state, voiced=0, quiet=_SILENCE_FRAMES)
+    state = _follow(state, speaks) if listens else replace(state, voiced=0, quiet=_LONG_AGO)
     heard_lately = listens and state.quiet < 2 * FPS
     attention = _eased(state.attention, state.attention_speed, float(heard_lately),
                        _ATTENTIVE_S if heard_lately else _INATTENTIVE_S)
