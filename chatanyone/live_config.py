@@ -122,5 +122,11 @@ class LiveConfig:
     ice: IceConfig = field(default_factory=IceConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     talk: TalkConfig = field(default_factory=TalkConfig)
+    size: str = "auto"  # of the pictures, px: auto (what this machine can draw live) | 512x768 | 384x576 | 256x384
+    fps: str = "auto"  # pictures a second: auto | 30 | 15 | 7.5
     portraits: str | None = None  # folder of pictures to choose from, besides the demo's
     data: str | None = None  # folder for uploads and recordings; None: a temporary one, gone at the end
+
+    def __post_init__(self) -> None:
+        one_of("live.size", self.size, ("auto", "512x768", "384x576", "256x384"))
+        one_of("live.fps", self.fps, ("auto", "30", "15", "7.5"))

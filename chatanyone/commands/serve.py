@@ -9,7 +9,7 @@ from chatanyone.commands.options import add_machine_options, add_verb
 from chatanyone.errors import ConfigError
 
 _SETTINGS = {"host": "live.server.host", "port": "live.server.port", "token": "live.server.token",
-             "certificate": "live.server.tls_certificate", "key": "live.server.tls_key", "portraits": "live.portraits",
+             "certificate": "live.server.tls_certificate", "key": "live.server.tls_key", "portraits": "live.portraits", "size": "live.size", "fps": "live.fps",
              "sessions": "live.limits.sessions", "device": "device", "precision": "precision"}
 
 
@@ -23,6 +23,8 @@ def add(verbs: Any) -> None:
     verb.add_argument("--key", metavar="FILE.pem", help="of the certificate")
     verb.add_argument("--insecure", action="store_true", help="off loopback without TLS, behind a proxy that speaks TLS")
     verb.add_argument("--sessions", type=int, metavar="N", help="calls at a time (1)")
+    verb.add_argument("--size", choices=("auto", "512x768", "384x576", "256x384"), help="pixels (auto: what runs live here)")
+    verb.add_argument("--fps", choices=("auto", "30", "15", "7.5"), help="pictures a second (auto)")
     verb.add_argument("--portraits", metavar="FOLDER", help="pictures to choose from, besides the demo's")
     verb.add_argument("--log-json", action="store_true", help="logs as one JSON object a line")
     verb.add_argument("--stand-in", action="store_true", help="draw numbers instead of a person; tests the way")
@@ -44,8 +46,11 @@ def _run(options: argparse.Namespace) -> None:
     import asyncio
 
     from chatanyone.serve import logs
+    from chatanyone.serve.security import check_exposure
+    from chatanyone.serve.server import data_folder, run
     from chatanyone.serve.setup import engines_and_preparers
-    from chatanyone.serve.server import run
 
+    check_exposure(config.live.server)
     logs.set_up(config.live.server.log_json)
-    asyncio.run(run(config, *engines_and_preparers(config, options.stand_in)))
+    with data_folder(config.live) as folder:
+        asyncio.run(run(config, *engines_and_preparers(config, options.stand_in, folder), folder))

@@ -39,6 +39,9 @@ class Engines(Protocol):
             ChatAnyoneError: it cannot begin.
         """
 
+    def styles(self) -> Mapping[str, Any]:
+        """Those that ship, by name."""
+
     async def close(self) -> None:
         """Frees what is kept between sessions."""
 
@@ -66,6 +69,10 @@ class StandInEngines:
         from chatanyone.stream.standin import open_standin
 
         return await open_standin(events, self.size, self.pictures, chirps=self.chirps)
+
+    def styles(self) -> Mapping[str, Any]:
+        """See `Engines.styles`."""
+        return {}
 
     async def close(self) -> None:
         """See `Engines.close`."""

@@ -75,9 +75,11 @@ class Library:
         self._usual_s = 5.0
 
     def add(self, entry: Entry) -> Entry:
-        """Takes an entry in and begins to prepare it."""
+        """Takes an entry in and begins to prepare it, if it is not ready yet."""
         self._entries[entry.id] = entry
         self._make_room()
+        if entry.state == "ready":
+            return entry
         task = asyncio.create_task(self._run(entry), name=f"prepare {self._kind}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

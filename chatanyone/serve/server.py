@@ -7,8 +7,8 @@ import logging
 import signal
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,8 +56,10 @@ class Server:
 
 @asynccontextmanager
 async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is, track: Track = no_style,
-                  ) -> AsyncIterator[Server]:
+                  folder: Path | None = None) -> AsyncIterator[Server]:
     """Listens inside the `async with`; afterwards everything is freed.
+
+    folder: for uploads and recordings; None: a temporary one
 
     Raises:
         ConfigError: the settings would expose it, or the port is taken.
@@ -65,7 +67,7 @@ async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is,
     live = config.live
     check_exposure(live.server)
     async with AsyncExitStack() as stack:
-        folder = _folder(live, stack)
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatanyone-")))
         parts = await stack.enter_async_context(Parts(live.talk))
         stack.push_async_callback(engines.close)
         pick = await engines.start()
@@ -74,6 +76,7 @@ async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is,
         stack.push_async_callback(portraits.library.close)
         stack.push_async_callback(styles.library.close)
         portraits.add_house(live.portraits)
+        styles.add_house(engines.styles())
         make_peer = peer_maker(live)
         calls = Calls(live, engines, make_peer, talker_maker(parts, styles), metrics, folder)
         stack.push_async_callback(calls.close)
@@ -114,7 +117,7 @@ def information(live: LiveConfig, pick: Pick, parts: Parts) -> dict[str, Any]:
                        "style_s": limits.style_s, "session_s": limits.session_s}}
 
 
-async def run(config: Config, engines: Engines, prepare: Prepare = as_it_is, track: Track = no_style) -> None:
+async def run(config: Config, engines: Engines, prepare: Prepare, track: Track, folder: Path) -> None:
     """Serves until SIGTERM or SIGINT, then drains: no new calls, those that run may end in peace. A second signal ends
     them at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -125,7 +128,7 @@ async def run(config: Config, engines: Engines, prepare: Prepare = as_it_is, tra
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    async with serving(config, engines, prepare, track) as server:
+    async with serving(config, engines, prepare, track, folder) as server:
         print(f"chatanyone: open {server.url}", flush=True)
         await stop.wait()
         _log.info("draining", extra={"calls": len(server.calls.running)})
@@ -135,15 +138,22 @@ async def run(config: Config, engines: Engines, prepare: Prepare = as_it_is, tra
         await asyncio.gather(draining, return_exceptions=True)
 
 
-def _folder(live: LiveConfig, stack: AsyncExitStack) -> Path:
+@contextmanager
+def data_folder(live: LiveConfig) -> Iterator[Path]:
+    """The configured one, or a temporary one.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     if live.data is None:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatanyone-")))
-    folder = Path(live.data)
+        with tempfile.TemporaryDirectory(prefix="chatanyone-") as folder:
+            yield Path(folder)
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(live.data).mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ConfigError(f"live.data {folder} cannot be made: {error.strerror}") from None
-    return folder
+        raise ConfigError(f"live.data {live.data} cannot be made: {error.strerror}") from None
+    yield Path(live.data)
 
 
 async def _listen(app: web.Application, config: ServerConfig, stack: AsyncExitStack) -> str:

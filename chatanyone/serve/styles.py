@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ class Styles:
     def __init__(self, limits: LimitsConfig, folder: Path, track: Track = no_style) -> None:
         self._limits, self._folder, self._track = limits, folder, track
         self.library = Library("style", limits.stored, self._make_ready)
+
+    def add_house(self, styles: Mapping[str, Any]) -> None:
+        """Styles that ship, by name."""
+        for name, style in styles.items():
+            self.library.add(Entry(name, name.replace("_", " ").capitalize(), Path(name), state="ready", result=style))
 
     def style(self, style_id: str) -> Any | None:
         """What was tracked; None when there is no such clip or it is not ready."""
