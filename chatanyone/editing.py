@@ -20,7 +20,7 @@ from motion.style import GROUPS, apply_dials, check_groups
 from motion.types import ARKIT_INDEX, BodyMotion, FaceMotion
 
 KINDS = ("set", "add", "scale")
-RAMP_S = 0.15
+RAMP_S = 0.2
 ANGLES = ("pitch", "yaw", "roll")  # of the head, degrees: nod down, turn to the image's right, tilt to the image's left
 _FORM = re.compile(r"([A-Za-z]+)=([^@]+)(?:@([^-]*)-(.*))?")
 

@@ -22,7 +22,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("input", metavar="IN", help="motion: .npz, .csv or .json")
     for kind, purpose in (("set", "this value"), ("add", "so much more"), ("scale", "so many times")):
         verb.add_argument(f"--{kind}", action=_Listed, dest="changes", default=[], metavar="CHANGE", help=purpose)
-    verb.add_argument("--ramp", type=float, default=0.15, metavar="S", help="seconds a change fades in and out (0.15)")
+    verb.add_argument("--ramp", type=float, default=0.2, metavar="S", help="seconds a change fades in and out (0.2)")
     verb.add_argument("--output", required=True, metavar="FILE.npz")
     verb.add_argument("--force", action="store_true", help="overwrite the output")
 
