@@ -92,13 +92,18 @@ class Measure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All measures of one bar, and what it was measured on, in a sentence."""
+    """All measures of one bar, and what it was measured on, in a sentence.
+
+    matrix: print engines as rows and measures as columns; pictures: files beside the report, relative to it
+    """
 
     bar: str
     title: str
     measures: list[Measure] = field(default_factory=list)
     about: str = ""
     seconds: float = 0.0
+    matrix: bool = False
+    pictures: list[str] = field(default_factory=list)
 
 
 def not_computed(name: str, why: str, variant: str = "networks", unit: str = "") -> Measure:

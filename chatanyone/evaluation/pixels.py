@@ -42,7 +42,7 @@ def regions(portrait: Portrait, points: Points) -> Regions:
     matte = portrait.matte[0].numpy()
     source = portrait.face.numpy()
     shift = points[10, :2] - source[10, :2]
-    return Regions(_oval(matte.shape, points), _cheeks(matte.shape, points),
+    return Regions(oval(matte.shape, points), _cheeks(matte.shape, points),
                    _hair(_moved(matte, shift), points), _clothes(portrait, matte))
 
 
@@ -97,11 +97,21 @@ def _similar(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArra
     return np.stack([moved.real, moved.imag], axis=1)
 
 
-def _oval(size: tuple[int, ...], points: Points) -> Mask:
+def oval(size: tuple[int, ...], points: Points) -> Mask:
     """Face outline, shrunk by a twentieth so that hair and background stay out."""
     outline = points[list(OVAL), :2]
     middle = outline.mean(axis=0)
     return _filled(size, middle + 0.95 * (outline - middle))
+
+
+def box(size: tuple[int, ...], points: Points, margin: float) -> Mask:
+    """The points' bounding box, wider by a part of its width on every side."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    reach = margin * float(high[0] - low[0])
+    (x0, y0), (x1, y1) = np.maximum(low - reach, 0).astype(int), np.maximum(high + reach, 0).astype(int)
+    mask = np.zeros(size, bool)
+    mask[y0:y1 + 1, x0:x1 + 1] = True
+    return mask
 
 
 def _cheeks(size: tuple[int, ...], points: Points) -> Mask:

@@ -72,8 +72,31 @@ def section(outcome: Outcome) -> str:
     lines = [f"## {outcome.title}", ""]
     if outcome.about:
         lines += [outcome.about[0].upper() + outcome.about[1:] + ".", ""]
-    lines += [HEADER, *map(row, outcome.measures), ""]
+    lines += [*matrix(outcome.measures)] if outcome.matrix else [HEADER, *map(row, outcome.measures)]
+    lines += ["", *(f"![{Path(name).stem}]({name})" for name in outcome.pictures), ""]
     return "\n".join(lines) + "\n"
+
+
+def matrix(measures: list[Measure]) -> list[str]:
+    """Engines as rows, measures as columns; what is not computed, and why, below."""
+    names = list(dict.fromkeys(m.name for m in measures if m.known))
+    engines = list(dict.fromkeys(m.variant for m in measures if m.known))
+    cells = {(m.variant, m.name): m for m in measures if m.known}
+    units = {m.name: m.unit for m in measures}
+    lines = ["| engine | " + " | ".join(f"{name}, {units[name]}" if units[name] else name for name in names) + " |",
+             "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {engine} | " + " | ".join(_cell(cells.get((engine, name))) for name in names) + " |" for engine in engines]
+    missing = list(dict.fromkeys(f"{m.name}: {m.note}" if m.variant in engines else f"{m.variant}: {m.note}"
+                                 for m in measures if not m.known and m.note))
+    return lines + ["", *(f"* {line}" for line in missing)]
+
+
+def _cell(measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    low, high = measure.interval
+    return _short(measure.value) + ("" if math.isnan(low) else f" ({_short(low)} … {_short(high)})") + (
+        f" {measure.verdict}" if measure.verdict else "")
 
 
 def row(measure: Measure) -> str:

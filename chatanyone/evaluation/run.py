@@ -21,7 +21,8 @@ from chatanyone.evaluation.work import Work
 PARTS: dict[str, str] = {
     "sync": "bars.sync", "closure": "bars.closure", "silence": "bars.silence", "motion": "bars.motion", "life": "bars.life",
     "expression": "bars.expression", "commands": "bars.commands", "sharpness": "bars.sharpness",
-    "steadiness": "bars.steadiness", "hands": "bars.hands", "identity": "bars.identity",
+    "steadiness": "bars.steadiness", "hands": "bars.hands", "identity": "bars.identity", "reenactment": "bars.reenactment",
+    "table1": "tables.table1", "table3": "tables.table3", "table4": "tables.table4",
 }
 GEOMETRY_CHOICES = ("beside", "skip", "alone")
 

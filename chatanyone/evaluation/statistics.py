@@ -49,3 +49,16 @@ def interval(values: Sequence[float], statistic: Callable[[NDArray[np.float64]],
     draws = np.random.default_rng(seed).integers(len(known), size=(ROUNDS, len(known)))
     found = [statistic(known[row]) for row in draws]
     return float(np.percentile(found, 2.5)), float(np.percentile(found, 97.5))
+
+
+def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Of the angle between two vectors."""
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
+
+
+def frechet(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Fréchet distance of Gaussians fitted to two sets of features ``[N, D]``: |μ − ν|² + tr(A + B − 2 (AB)^½)."""
+    mean = a.mean(axis=0) - b.mean(axis=0)
+    A, B = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    roots = np.linalg.eigvals(A @ B)
+    return float(mean @ mean + np.trace(A) + np.trace(B) - 2 * np.sqrt(np.maximum(roots.real, 0)).sum())
