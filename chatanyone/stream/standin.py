@@ -24,6 +24,7 @@ CHIRP_EVERY_FRAMES = 60
 _CHIRP_S = 0.03
 _MOUTH_GAIN = 3.0
 _COLUMNS, _ROWS, _CHECK_BITS = 8, 4, 8
+_POINTS = 5  # looked at across each block
 _NUMBER_BITS = _COLUMNS * _ROWS - _CHECK_BITS
 
 
@@ -38,13 +39,9 @@ def burn_number(frame: NDArray[np.uint8], number: int) -> None:
 
 def read_number(frame: NDArray[np.uint8]) -> int | None:
     """The number of a picture of any size, however compressed; None when it bears none or cannot be read."""
-    rows, columns = _blocks(frame)
-    bits = 0
-    for index in range(_COLUMNS * _ROWS):
-        row, column = divmod(index, _COLUMNS)
-        (y0, y1), (x0, x1) = rows[row:row + 2], columns[column:column + 2]
-        inner = frame[y0 + (y1 - y0) // 4:y1 - (y1 - y0) // 4, x0 + (x1 - x0) // 4:x1 - (x1 - x0) // 4]
-        bits |= int(inner.mean() > 127) << index
+    points = frame[_inside(_blocks(frame)[0])][:, _inside(_blocks(frame)[1])]
+    bright = points.reshape(_ROWS, _POINTS, _COLUMNS, _POINTS, 3).mean(axis=(1, 3, 4)) > 127
+    bits = sum(1 << int(index) for index in np.flatnonzero(bright))
     number, check = bits >> _CHECK_BITS, bits & ((1 << _CHECK_BITS) - 1)
     return number if check == _check(number) else None
 
@@ -166,6 +163,13 @@ def _blocks(frame: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int
     H, W = frame.shape[:2]
     rows = np.round(np.linspace(0, H / 3, _ROWS + 1)).astype(np.int64)
     return rows, np.round(np.linspace(0, W, _COLUMNS + 1)).astype(np.int64)
+
+
+def _inside(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places well inside each block, where compression has not blurred its edges in."""
+    shares = np.linspace(0.25, 0.75, _POINTS)
+    places = edges[:-1, None] + np.diff(edges)[:, None] * shares
+    return places.astype(np.int64).ravel()
 
 
 def _check(number: int) -> int:
