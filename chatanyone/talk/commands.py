@@ -96,22 +96,23 @@ class CommitInput:
 Command = UpdateSession | AddText | CreateResponse | CancelResponse | ClearInput | CommitInput
 
 
-def parse(message: str | bytes) -> Command:
-    """The command in one message of the data channel.
+def parse(message: str | bytes) -> tuple[Command, str | None]:
+    """The command in one message of the data channel, and the message's own id if it has one.
 
     Raises:
         CommandError: not JSON, not an object, unknown, too long, or a field that cannot be.
     """
     event = _object(message)
-    event_id = event.get("event_id")
+    given = event.get("event_id")
+    event_id = given[:100] if isinstance(given, str) else None
     try:
         name = event.get("type")
         if not isinstance(name, str) or name not in _READERS:
             raise CommandError(f"unknown event {shown(name)}; known here: {', '.join(_READERS)}", code="unknown_event",
                                param="type")
-        return _READERS[name](event)
+        return _READERS[name](event), event_id
     except CommandError as fault:
-        fault.event_id = event_id if isinstance(event_id, str) else None
+        fault.event_id = event_id
         raise
 
 

@@ -93,9 +93,12 @@ class Conversation:
         """One message of the data channel; what cannot be read or done is answered with `error`."""
         if self._turns is None or self._over:
             return
+        event_id = None
         try:
-            self._do(commands.parse(message), self._turns)
+            command, event_id = commands.parse(message)
+            self._do(command, self._turns)
         except CommandError as fault:
+            fault.event_id = fault.event_id or event_id
             self._tell(events.error(fault))
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from motion.training.espeak import SpeakRequest, request_line
 _TIMEOUT_S = 10.0
 _MOST_SAMPLES = 22_050 * 120  # of one request
 _PROGRAM = (sys.executable, "-m", "motion.training.espeak")
+
+
+class NoSuchVoice(ServiceError):
+    """espeak-ng knows no voice of that name."""
 
 
 class EspeakProcess:
@@ -43,13 +48,19 @@ class EspeakProcess:
         """Samples ``[n]`` and their rate.
 
         Raises:
-            ServiceError: no such voice, or the worker died or hung.
+            NoSuchVoice: it is unknown. ServiceError: the worker died or hung.
         """
         line = request_line(SpeakRequest(text, voice, rate=rate, range=pitch_range))
         # Shielded: an answer that nobody waits for any more must still be read before the next one.
         answer = asyncio.ensure_future(self._ask(line))
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(answer)
+
+    async def warm(self) -> None:
+        """Starts the worker, so that the first words need not wait for it (a third of a second)."""
+        async with self._turn:
+            with suppress(OSError):
+                await self._running()
 
     async def close(self) -> None:
         """Ends the worker; may be called twice."""
@@ -68,7 +79,7 @@ class EspeakProcess:
                 await self._end()
                 raise
         if "error" in header:
-            raise ServiceError(str(header["error"])[:200])
+            raise NoSuchVoice(str(header["error"])[:200])
         return np.frombuffer(data, "<i2"), int(header["rate_hz"])
 
     async def _exchange(self, line: bytes) -> tuple[dict[str, Any], bytes]:

@@ -57,7 +57,7 @@ class Microphone:
             spoke.append(self._begin(event.sample) if event.kind == "start" else self.stop(event.sample))
         if self.start is not None:
             spoke.append(self._go_on())
-        else:
+        elif not spoke:
             self._forget(self.end - PRE_ROLL - SAMPLE_RATE_HZ // 2)
         return spoke
 

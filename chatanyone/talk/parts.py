@@ -91,4 +91,5 @@ class Parts:
             return OpenAIVoice(service, config.model, name=config.name, speed=config.speed)
         process = EspeakProcess()
         stack.push_async_callback(process.close)
+        await process.warm()
         return EspeakVoice(process, name=config.name, sex=config.sex, speed=config.speed)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatanyone.media.audio import resample
-from chatanyone.talk.espeak import EspeakProcess
+from chatanyone.talk.espeak import EspeakProcess, NoSuchVoice
 from chatanyone.talk.resampling import PcmStream
 from chatanyone.talk.service import Service, ServiceError
 from chatanyone.timebase import SAMPLE_RATE_HZ
@@ -21,7 +21,8 @@ _PAUSES_S = {".": 0.3, "!": 0.3, "?": 0.3, "…": 0.4, ",": 0.12, ";": 0.2, ":":
 _WORDS_A_MINUTE = 160  # espeak-ng's own 175 is hurried (our choice)
 _RANGE = 60  # of pitch; espeak-ng's own 50 is flat (our choice)
 _VARIANTS = {"female": "+f2", "male": "+m3"}
-_LANGUAGES = {"en": "en-us", "zh": "cmn", "zh-hk": "yue", "pt": "pt-br", "no": "nb"}
+_LANGUAGES = {"en": "en-us", "en-gb": "en", "zh": "cmn", "zh-cn": "cmn", "zh-tw": "cmn", "zh-hk": "yue", "pt": "pt-br",
+              "pt-pt": "pt", "es-mx": "es-419", "no": "nb"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_-]{0,40}")  # espeak-ng opens files by this name
 
 
@@ -48,11 +49,19 @@ class EspeakVoice:
         self._rate = round(min(max(_WORDS_A_MINUTE * speed, 80), 450))
 
     async def speak(self, text: str, language: str, name: str) -> AsyncIterator[NDArray[np.float32]]:
-        voice = espeak_voice(language, name or self._name, self._sex)
-        sound, rate_hz = await self._process.speak(text, voice, rate=self._rate, pitch_range=_RANGE)
+        sound, rate_hz = await self._first(text, espeak_voices(language, name or self._name, self._sex))
         yield resample(sound.astype(np.float32) / 32768, rate_hz)
         if pause_s := _PAUSES_S.get(text.rstrip()[-1:], 0.0):
             yield np.zeros(round(pause_s * SAMPLE_RATE_HZ), np.float32)
+
+    async def _first(self, text: str, voices: list[str]) -> tuple[NDArray[np.int16], int]:
+        """By the first voice that exists."""
+        for voice in voices[:-1]:
+            try:
+                return await self._process.speak(text, voice, rate=self._rate, pitch_range=_RANGE)
+            except NoSuchVoice:
+                continue
+        return await self._process.speak(text, voices[-1], rate=self._rate, pitch_range=_RANGE)
 
 
 class OpenAIVoice:
@@ -73,8 +82,8 @@ class OpenAIVoice:
         yield stream.flush()
 
 
-def espeak_voice(language: str, name: str, sex: str) -> str:
-    """espeak-ng's name of a voice: `name` if it is one, otherwise by language and sex.
+def espeak_voices(language: str, name: str, sex: str) -> list[str]:
+    """espeak-ng's names to try: `name` if it is one, otherwise by language and sex, at last English.
 
     Raises:
         ServiceError: the name has letters that no voice has.
@@ -82,10 +91,11 @@ def espeak_voice(language: str, name: str, sex: str) -> str:
     if name and name not in _VARIANTS:
         if not _NAME.fullmatch(name):
             raise ServiceError("espeak-ng's voices have names such as de or en-us+f2; choose another voice")
-        return name
+        return [name]
     language = language.lower()
-    base = _LANGUAGES.get(language) or (_LANGUAGES.get(language.split("-")[0]) if "-" not in language else None) or language
-    return (base if _NAME.fullmatch(base) else "en-us") + _VARIANTS[name or sex]
+    base = language.split("-")[0]
+    wanted = [_LANGUAGES.get(language, language), base if "-" in language else "", "en-us"]
+    return [voice + _VARIANTS[name or sex] for voice in dict.fromkeys(wanted) if _NAME.fullmatch(voice)]
 
 
 def _refuse_container(name: str, chunk: bytes, stream: PcmStream) -> None:

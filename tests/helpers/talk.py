@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,11 @@ from chatanyone.talk.ears import Ear, NoEar
 from chatanyone.talk.history import Message
 from chatanyone.talk.minds import EchoMind, Mind
 from chatanyone.talk.service import ServiceError
-from chatanyone.talk.settings import TalkConfig, TurnConfig
+from chatanyone.talk.settings import MindConfig, TalkConfig, TurnConfig
 from chatanyone.talk.vad import Vad
 
 RATE = 16_000
+MINDED = MindConfig(url="http://127.0.0.1:1/v1", model="scripted")  # never asked
 PACKET = 320  # samples of a packet, 20 ms
 
 
@@ -106,12 +108,18 @@ class FakeParts:
 
     def __init__(self, mind: Mind | None = None, ear: Ear | None = None, voice: ToneVoice | None = None,
                  **config: Any) -> None:
-        settings: dict[str, Any] = {"mode": "companion", "greet": False, "turns": TurnConfig()} | config
+        settings: dict[str, Any] = {"mode": "companion", "greet": False, "turns": TurnConfig(), "mind": MINDED} | config
         self.config = TalkConfig(**settings)
         self.instructions = "be kind"
         self.vad, self.ear, self.voice = LoudIsVoice(self.config.turns.speech_ms), ear or NoEar(), voice or ToneVoice()
         self.modes: tuple[Mode, ...] = ("mirror", "say", "companion", "chat")
         self.script = mind or ScriptMind()
+
+    @property
+    def asked(self) -> list[list[Message]]:
+        """What the scripted mind was asked, each time."""
+        assert isinstance(self.script, ScriptMind)
+        return self.script.asked
 
     def mind(self, mode: Mode) -> Mind:
         return EchoMind() if mode in ("mirror", "say") else self.script
@@ -185,3 +193,10 @@ def hum(seconds: float, loud: float = 0.3) -> NDArray[np.float32]:
 
 def silence(seconds: float) -> NDArray[np.float32]:
     return np.zeros(round(RATE * seconds), np.float32)
+
+
+def typed(talk: Talk, text: str) -> None:
+    """A message and the wish for an answer."""
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    talk.conversation.receive(json.dumps({"type": "conversation.item.create", "item": item}))
+    talk.conversation.receive('{"type": "response.create"}')
