@@ -116,6 +116,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="weights (weights.safetensors in the run folder)")
     parser.add_argument("--batch", type=int, metavar="N", help=f"examples a step on each process ({BATCH[name]})")
     parser.add_argument("--total-batch", type=int, metavar="N", help="examples a step over all processes; sets --accumulate")
+    parser.add_argument("--sheet-every", type=int, default=500, metavar="N", help="with --clips: steps between sample sheets "
+                        "in the run folder, 0 for none (500)")
     parser.add_argument("--warm-start", type=Path, metavar="FILE", help="weights to begin with")
     parser.set_defaults(net={}, clips=None)
     SolverConfig.add_arguments(parser)

@@ -82,6 +82,8 @@ class Solver:
         self.folder.mkdir(parents=True, exist_ok=True)
         start = saved = time.monotonic()
         base = self.elapsed_s
+        if self.config.patience is not None and self.step == 0 and self.processes.is_main:
+            self._validated()  # what it begins with is the first to beat
         with self._stop.on_signal():
             for batches in () if self._given_up() else self._batches():
                 numbers = self.run_step(*batches)

@@ -1,0 +1,146 @@
+"""Films of one person → training pairs of the renderer: the first frame, driven to what each later frame shows.
+
+No true flow is known of a film: `seen` is 0 everywhere, so only the pictures teach. Geometry (the driver's) is what the
+program itself will propose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chatanyone.driver import Driver
+from chatanyone.errors import ChatAnyoneError, ConfigError
+from chatanyone.finetune.clips import FPS, PersonClip
+from chatanyone.media.video import VideoReader
+from chatanyone.portrait import Portrait, prepare_portrait
+from chatanyone.portraits.body import body_keypoints
+from chatanyone.portraits.matte import Hints, person_matte
+from chatanyone.reenact import drive_to
+from chatanyone.vision import detect_pose, face_landmarks
+from motion.template.head import HeadTemplate
+from render.geometry import coarse_flow, draw
+from render.training.data import RenderPair, write_pair
+from render.training.rocketbox import Area
+
+SIZE = (512, 768)  # width, height
+EVERY, MOST = 6, 40  # frames between two pairs of a film, pairs of a film
+# MediaPipe's landmarks around lips and eyes.
+_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+_EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+         (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is seen in a framed picture ``[H, W, 3]``: face ``[478, 3]``, body ``[14, 3]``, alpha ``[H, W]``."""
+
+    picture: Picture
+    face: NDArray[np.float32]
+    body: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+
+
+def write_pairs(clips: list[PersonClip], folder: Path, split: str, report: Callable[[str], None]) -> int:
+    """All pairs of a split; a film whose pairs are there is not looked at again. Returns how many there are.
+
+    Raises:
+        ConfigError: not one pair came of the films.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    template = HeadTemplate.load()
+    for clip in clips:
+        digest = hashlib.sha256(clip.path.read_bytes() + f"{clip.first} {len(clip)}".encode()).hexdigest()[:12]
+        done = folder / f"{split}_{digest}.json"
+        if done.is_file():
+            continue
+        report(f"pairs of {clip.path.name}")
+        try:
+            count = _write_film(clip, template, folder / f"{split}_{digest}")
+        except ChatAnyoneError as error:
+            report(f"left out: {clip.path.name}: {error}")
+            count = 0
+        done.write_text(json.dumps({"film": clip.path.name, "pairs": count}))
+    total = len(list(folder.glob(f"{split}_*.safetensors")))
+    if not total:
+        raise ConfigError("no pair of pictures could be made of the films; the face must be seen in them, and be at least "
+                          "48 pixels high")
+    return total
+
+
+def _write_film(clip: PersonClip, template: HeadTemplate, prefix: Path) -> int:
+    """One film's pairs."""
+    frames = list(islice(VideoReader(clip.path, FPS), clip.first, clip.first + len(clip), EVERY))
+    portrait = prepare_portrait(frames[0], SIZE)
+    driver = Driver(portrait, template)
+    count = 0
+    for look in islice(looks(portrait, frames[1:]), MOST):
+        write_pair(prefix.with_name(f"{prefix.name}_{count:03d}.safetensors"), pair_of(driver, look))
+        count += 1
+    return count
+
+
+def looks(portrait: Portrait, frames: list[Picture]) -> Iterator[Look]:
+    """The frames in which the person is seen, as the portrait frames them."""
+    seen = portrait.face.numpy()
+    for frame in frames:
+        picture, real = framed(frame, portrait.box)
+        found = face_landmarks(picture, seen, passes=2)
+        if found is None:
+            continue
+        seen, pose = found, detect_pose(picture)
+        body, _ = body_keypoints(found, pose)
+        alpha = person_matte(picture, real, Hints(found, (), False, pose is not None))
+        yield Look(picture, found, body, alpha)
+
+
+def framed(frame: Picture, box: tuple[float, float, float, float]) -> tuple[Picture, NDArray[np.bool_]]:
+    """The part of a film's frame that the portrait shows, and which pixels it really has."""
+    x0, y0, x1, y1 = box
+    scale = SIZE[0] / (x1 - x0), SIZE[1] / (y1 - y0)
+    to_frame = np.array([[scale[0], 0, -scale[0] * x0], [0, scale[1], -scale[1] * y0]])
+    if scale[0] < 1:
+        frame = cv2.GaussianBlur(frame, (0, 0), 0.4 / scale[0])
+    picture = cv2.warpAffine(frame, to_frame, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones(frame.shape[:2], np.uint8), to_frame, SIZE, flags=cv2.INTER_NEAREST)
+    return np.asarray(picture, np.uint8), np.asarray(inside > 0)
+
+
+@torch.no_grad()
+def pair_of(driver: Driver, look: Look) -> RenderPair:
+    """Geometry's proposal beside the truth."""
+    source = driver.source
+    drive = drive_to(driver, torch.from_numpy(look.face), torch.from_numpy(look.body))
+    coarse = coarse_flow(source, drive)
+    proposal = draw(source, drive, coarse)
+    target = torch.from_numpy(look.picture).permute(2, 0, 1).float() / 255
+    alpha = torch.from_numpy(look.alpha)[None, None].float()
+    return RenderPair(
+        foreground=source.foreground[None], matte=source.matte[None], plate=source.plate[None], target=target[None],
+        target_alpha=alpha, area=areas(look)[None, None], frame=proposal.frame, alpha=proposal.alpha, control=proposal.face,
+        flow_quarter=F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear"), coarse=coarse, true_flow=coarse.clone(),
+        seen=torch.zeros_like(coarse[:, :1]), box=torch.tensor([source.face_box]),
+        face_source=source.face_keypoints[None], face_drive=drive.face_keypoints,
+        body_source=source.body_keypoints[None], body_drive=drive.body_keypoints)
+
+
+def areas(look: Look) -> Tensor:
+    """``[H, W]`` what each pixel shows (`Area`), from the landmarks; hands count as body."""
+    area = np.where(look.alpha > 0.5, int(Area.BODY), 0).astype(np.uint8)
+    points = look.face[:, :2]
+    for value, outline in ((Area.HEAD, cv2.convexHull(points.astype(np.float32))[:, 0]), (Area.EYE, points[list(_EYES[0])]),
+                           (Area.EYE, points[list(_EYES[1])]), (Area.MOUTH, points[list(_LIPS)])):
+        cv2.fillPoly(area, [np.round(outline).astype(np.int32)], int(value))
+    return torch.from_numpy(area)
