@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from chatanyone.driver import neutral_motion
-from chatanyone.evaluation import lips, pixels
+from chatanyone.evaluation import lips, pictures, pixels
 from chatanyone.evaluation.lips import Image, Points
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.speaking import rounded
@@ -73,6 +71,12 @@ def looks(session: Session, variant: Variant) -> Iterator[Look]:
                    row["neutral"], row["jitter"], row["hands"], row["sheet"])
 
 
+def sheet(session: Session, variant: Variant, found: list[Look]) -> list[str]:
+    """The films' strips as one picture beside the report: each portrait as given, then frames."""
+    name = pictures.stack(session.output / f"films-{variant.name}.jpg", [Path(look.sheet) for look in found])
+    return [name] if name else []
+
+
 def sound(voice: Path) -> NDArray[np.float32]:
     """`SPEECH_S` of a voice, then silence, digital and then of a quiet room."""
     speech = read_audio(voice)[:int(SPEECH_S * SAMPLE_RATE)]
@@ -90,14 +94,14 @@ def _look(session: Session, variant: Variant, path: Path, voice: Path) -> dict[s
     points = list(lips.follow_face(frames))
     for index, found in enumerate(points[::EVERY]):
         source.see_face(index, found)
-    sheet = session.work.folder / "sheets" / f"{path.stem}-{variant.name}.jpg"
-    _save_row(sheet, kept)
+    strip = session.work.folder / "sheets" / f"{path.stem}-{variant.name}.jpg"
+    pictures.save_strip(strip, kept, 288)
     speech_frames = int(min(SPEECH_S, (len(samples) / SAMPLE_RATE) - SILENCE_S) * 30)
     nose = np.array([[np.nan] * 2 if found is None else found[_NOSE, :2] for found in points])
     aperture, _ = lips.without_gaps(np.array([lips.aperture(found) for found in points]))
     return {"aperture": rounded(aperture), "nose": np.nan_to_num(nose).round(4).tolist(), "speech_frames": speech_frames,
             "closely": source.rows, "neutral": _neutral(session, variant, portrait, source),
-            "jitter": _jitter(session, variant, portrait), "hands": source.hands, "sheet": str(sheet)}
+            "jitter": _jitter(session, variant, portrait), "hands": source.hands, "sheet": str(strip)}
 
 
 class _Source:
@@ -187,11 +191,3 @@ def _jitter(session: Session, variant: Variant, portrait: Portrait) -> dict[str,
 def _spread(points: list[NDArray[np.float32]]) -> float:
     """Largest standard deviation of a coordinate."""
     return float(np.std(np.array(points, np.float64), axis=0).max()) if len(points) > 1 else float("nan")
-
-
-def _save_row(path: Path, frames: list[Image], height: int = 288) -> None:
-    """A strip of small pictures."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    small = [cv2.resize(frame, (frame.shape[1] * height // frame.shape[0], height), interpolation=cv2.INTER_AREA)
-             for frame in frames]
-    Pillow.fromarray(np.concatenate(small, axis=1)).save(path, quality=88)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chatanyone import build
 from chatanyone.driver import Driver, neutral_motion
-from chatanyone.evaluation import lips
+from chatanyone.evaluation import lips, pictures
 from chatanyone.evaluation.lips import Image
 from chatanyone.evaluation.measures import Measure, Outcome, at_least, at_most, not_computed
 from chatanyone.evaluation.session import Session
@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 RAMP = (0.0, 0.25, 0.5, 0.75, 1.0)
 TURNS, ANGLES_DEG = {"pitch": 0, "yaw": 1, "roll": 2}, (-15.0, -7.5, 7.5, 15.0)
+_SHOWN = 8  # portraits on the sheet
 _BESIDE = 12  # portraits of a variant that only stands beside
 _SELF = sys.modules[__name__]
 
@@ -57,14 +58,18 @@ def turned_deg(neutral: Tensor, turned: Tensor, axis: int) -> float:
 def measure(session: Session) -> Outcome:
     if session.task_model is None:
         return Outcome("commands", TITLE, [not_computed("mean r over the ramps", "it needs --task-model")])
-    rows = []
+    rows, shown = [], []
     with FaceScores(session.task_model) as scores:
         for variant in session.variants:
             usual = len(session.inputs.portraits) if variant == session.variants[0] else _BESIDE
-            rows += _rows(session, variant, session.some(session.inputs.portraits, usual), scores)
+            portraits = session.some(session.inputs.portraits, usual)
+            rows += _rows(session, variant, portraits, scores)
+            strips = [_strip(session, variant, path) for path in portraits[::max(len(portraits) // _SHOWN, 1)][:_SHOWN]]
+            name = pictures.stack(session.output / f"commands-{variant.name}.jpg", strips, 2000)
+            shown += [name] if name else []
     about = (f"{len(COMMANDS)} weights at {', '.join(f'{value:g}' for value in RAMP)} and turns of ±7.5° and ±15° about each "
-             "axis; frames of 512 × 512")
-    return Outcome("commands", TITLE, rows, about)
+             "axis; frames of 512 × 512. The sheet shows rest, each weight at 1 in the order of the rows, and the turns")
+    return Outcome("commands", TITLE, rows, about, pictures=shown)
 
 
 def _rows(session: Session, variant: Variant, portraits: list[Path], scores: FaceScores) -> list[Measure]:
@@ -91,6 +96,7 @@ def _check(session: Session, variant: Variant, path: Path, scores: FaceScores) -
     portrait = session.studio.portrait(path, HEAD)
     scene = session.studio.engine(variant).stages.scene(portrait)
     frames = _draw(scene)
+    pictures.save_strip(_strip(session, variant, path), _shown(frames), 128)
     scored = [scores(frame) for frame in frames[:1 + len(COMMANDS) * (len(RAMP) - 1)]]
     ramps, row = {}, 1
     for command, names in COMMANDS.items():
@@ -103,6 +109,17 @@ def _check(session: Session, variant: Variant, path: Path, scores: FaceScores) -
     turns = {f"{name}{angle:+g}": round(turned_deg(head[0], head[1 + index], TURNS[name]) - angle, 3)
              for index, (name, angle) in enumerate(_turns())}
     return {"ramps": ramps, "turns": turns}
+
+
+def _strip(session: Session, variant: Variant, path: Path) -> Path:
+    return session.work.folder / "sheets" / f"commands-{path.stem}-{variant.name}.jpg"
+
+
+def _shown(frames: list[Image]) -> list[Image]:
+    """Rest, every weight at 1, every turn."""
+    steps = len(RAMP) - 1
+    ramps = 1 + len(COMMANDS) * steps
+    return [frames[0], *frames[steps:ramps:steps], *frames[ramps:]]
 
 
 def _turns() -> list[tuple[str, float]]:
@@ -121,8 +138,8 @@ def _draw(scene: Any) -> list[Image]:
     for name, angle in turns:
         face.rotation[row, TURNS[name]] = math.radians(angle)
         row += 1
-    pictures: Tensor = scene(face, body).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
-    result: NDArray[np.uint8] = pictures.contiguous().cpu().numpy()
+    drawn: Tensor = scene(face, body).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
+    result: NDArray[np.uint8] = drawn.contiguous().cpu().numpy()
     return list(result)
 
 

@@ -14,26 +14,22 @@ from chatanyone.evaluation import motions, speaking
 from chatanyone.evaluation.bars.closure import closed
 from chatanyone.evaluation.bars.silence import ratio
 from chatanyone.evaluation.bars.sync import score
-from chatanyone.evaluation.lips import INNER_LIPS
 from chatanyone.evaluation.looks import SPEECH_S, sound
 from chatanyone.evaluation.measures import Measure, Outcome
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import Curve
 from chatanyone.evaluation.studio import DENOISER, GEOMETRY, LINEAR_HEAD, Variant
 from chatanyone.media.audio import read_audio
-from motion.template.head import HeadTemplate
+from motion.style import lip_gap_mm
 
 TITLE = "Lips of the motion, without pictures"
 NEEDS: tuple[str, ...] = ("portraits", "voices")
 _SELF = sys.modules[__name__]
 
 
-def template_aperture(expression: NDArray[np.float32]) -> Curve:
-    """Distance of the template's inner lips, metres: ``[T, 52]`` → ``[T]``; not below 0."""
-    template, index = HeadTemplate.load(), torch.tensor(INNER_LIPS)
-    basis = template.on_surface(template.expression, index)[:, :, 1]
-    lips = torch.from_numpy(expression) @ basis + template.on_surface(template.mean, index)[:, 1]
-    return np.maximum((lips[:, 0] - lips[:, 1]).double().numpy(), 0.0)
+def motion_aperture(expression: NDArray[np.float32]) -> Curve:
+    """Distance of the template's inner lips, mm: ``[T, 52]`` → ``[T]``; not below 0."""
+    return np.maximum(lip_gap_mm(torch.from_numpy(np.ascontiguousarray(expression))).double().numpy(), 0.0)
 
 
 def measure(session: Session) -> Outcome:
@@ -64,7 +60,7 @@ def _aperture(session: Session, variant: Variant, path: Path, rest: bool = False
     def make() -> dict[str, Any]:
         samples = sound(path) if rest else read_audio(path)
         moved = motions.motion_of(session.studio, variant, session.studio.portrait(face), samples)
-        return {"aperture": speaking.rounded(template_aperture(moved["expression"]))}
+        return {"aperture": speaking.rounded(motion_aperture(moved["expression"]))}
 
     row = session.item("motion", f"{path.stem}-{variant.name}{'-rest' if rest else ''}", (_SELF, motions), make,
                        files=[path], variant=variant, rest=rest)

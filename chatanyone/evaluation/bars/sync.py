@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from chatanyone.evaluation import speaking
+from chatanyone.evaluation import pictures, speaking
 from chatanyone.evaluation.measures import Measure, Outcome, Range, at_least, not_computed
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.speaking import MAX_LAG, RealLips
@@ -47,7 +47,17 @@ def measure(session: Session) -> Outcome:
     rows.append(Measure(NAME, loud, variant="loudness alone", note="control: log RMS of the sound"))
     about = (f"{len(clips)} of {len(session.inputs.clips)} clips are references (their own lips follow their loudness with "
              f"r ≥ {speaking.REFERENCE_R}); the portrait is {session.neutral_portrait().stem}, 512 × 512")
-    return Outcome("sync", TITLE, rows, about)
+    plot = _plot(session, session.variants[0], clips)
+    return Outcome("sync", TITLE, rows, about, pictures=[plot] if plot else [])
+
+
+def _plot(session: Session, variant: Variant, clips: list[RealLips]) -> str | None:
+    """Curves of the film's lips against the real ones."""
+    made = {clip.path.stem: speaking.spoken(session, variant, clip.path).aperture for clip in clips}
+    return pictures.lip_curves(session.output / "lips.png", {
+        clip.path.stem: (clip.aperture, made[clip.path.stem], clip.loudness,
+                         f"{clip.path.stem}: r {score(made[clip.path.stem], clip.aperture)[0]:.2f}, loudness "
+                         f"{clip.loudness_r:.2f}") for clip in clips})
 
 
 def _rows(session: Session, variant: Variant, clips: list[RealLips], loud: dict[str, float]) -> list[Measure]:

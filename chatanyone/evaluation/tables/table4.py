@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatanyone.evaluation import motions, performed, speaking
-from chatanyone.evaluation.bars.motion import template_aperture
+from chatanyone.evaluation.bars.motion import motion_aperture
 from chatanyone.evaluation.bars.sync import score
 from chatanyone.evaluation.measures import Measure, Outcome, at_least, at_most
 from chatanyone.evaluation.session import Session
@@ -138,7 +138,7 @@ def _both(session: Session, variant: Variant, samples: NDArray[np.float32], styl
         made = moved["expression"].astype(np.float64)
         late, true = made[start:], target[start:]
         found[side] = {"MAE": coefficient_mae(late, true), "SSIM": coefficient_ssim(late, true), "ranges": ranges(late),
-                       "lips": rounded(template_aperture(moved["expression"]))}
+                       "lips": rounded(motion_aperture(moved["expression"]))}
     return found
 
 

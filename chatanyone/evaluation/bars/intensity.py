@@ -1,0 +1,143 @@
+"""Intensity by group: does every dial turn up what it names, step by step, and do lips still close?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatanyone.evaluation import lips, motions, speaking
+from chatanyone.evaluation.bars.closure import closed
+from chatanyone.evaluation.bars.motion import motion_aperture
+from chatanyone.evaluation.lips import Image
+from chatanyone.evaluation.measures import Measure, Outcome, at_least
+from chatanyone.evaluation.session import Session
+from chatanyone.evaluation.statistics import spearman
+from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, Motion, Variant
+from chatanyone.media.audio import SAMPLE_RATE, read_audio
+from chatanyone.pipeline import Strengths
+from chatanyone.vision.scores import FaceScores
+from motion.style import GROUPS
+from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS, BodyMotion, FaceMotion
+
+TITLE = "Intensity by group"
+NEEDS: tuple[str, ...] = ("portraits", "voices")
+DIALS = (0.0, 0.5, 1.0, 1.5, 2.0)
+SEEN = ("mouth", "brows", "head")  # what MediaPipe reads surely enough
+PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 6
+_LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
+_SELF = sys.modules[__name__]
+Array = NDArray[np.float64]
+
+
+def group_deviation(moved: Motion, group: str) -> float:
+    """Root mean square of the deviations of all numbers of a group: weights, rad, or shoulder widths. Blinks and gaze do not
+    belong to the eyes' intensity and are left out."""
+    if group == "head":
+        values = moved["rotation"]
+    elif group == "shoulders":
+        values = moved["body"][:, [BODY_KEYPOINTS.index(f"shoulder{side}") for side in ("Left", "Right")]]
+    elif group == "hands":
+        values = moved["hands"]
+    else:
+        names = [name for name in EXPRESSION_GROUPS[group] if name not in _LIDS and not name.startswith("eyeLook")]
+        values = moved["expression"][:, [ARKIT_INDEX[name] for name in names]]
+    return float(np.sqrt((values.reshape(len(values), -1).astype(np.float64).std(axis=0) ** 2).mean()))
+
+
+def closures_kept(natural: list[bool], dialled: list[bool]) -> float:
+    """Part of the closures made at dial 1 that are made at another."""
+    made = [after for before, after in zip(natural, dialled) if before]
+    return float(np.mean(made)) if made else float("nan")
+
+
+def measure(session: Session) -> Outcome:
+    variant = session.variants[0] if session.variants[0] != GEOMETRY else NETWORKS
+    voices = session.some(session.inputs.spoken or session.inputs.voices, VOICES)
+    by_motion: dict[str, dict[str, float]] = {group: {} for group in GROUPS}
+    kept: dict[str, float] = {}
+    for path in session.progress("intensity, motion", voices):
+        row = _motions(session, variant, path)
+        for group in GROUPS:
+            by_motion[group][path.stem] = spearman(DIALS, row["deviations"][group])
+        kept |= {f"{path.stem} at {dial}": value for dial, value in row["kept"].items() if np.isfinite(value)}
+    rows = [Measure(f"{group}: dial against deviation, Spearman", values, "", "networks", "smallest", must=at_least(1.0))
+            for group, values in by_motion.items()]
+    rows.append(Measure("closures kept at other dials", {name: 100 * v for name, v in kept.items()}, "%", must=at_least(90)))
+    rows += _seen(session, variant, voices[0])
+    dials = ", ".join(f"{dial:g}" for dial in DIALS)
+    about = f"dials {dials}; motion of {len(voices)} voices, pictures of up to {PORTRAITS} portraits"
+    return Outcome("intensity", TITLE, rows, about)
+
+
+def _motions(session: Session, variant: Variant, path: Path) -> dict[str, Any]:
+    """Of one voice: each group's deviation along its dial, closures kept at other expression dials."""
+    def make() -> dict[str, Any]:
+        samples = read_audio(path)[:int(SECONDS * SAMPLE_RATE)]
+        deviations = {group: [group_deviation(_moved(session, variant, samples, group, dial), group) for dial in DIALS]
+                      for group in GROUPS}
+        known = speaking.instants_of(session, path) if path in session.inputs.transcripts else []
+        instants = [at for at in known if at < SECONDS]
+        hits = {dial: closed(motion_aperture(_moved(session, variant, samples, "mouth", dial)["expression"]), instants)
+                for dial in DIALS[1:]}
+        return {"deviations": deviations, "kept": {f"{dial:g}": closures_kept(hits[1.0], hits[dial])
+                                                   for dial in DIALS[1:] if dial != 1 and instants}}
+
+    return session.item("intensity", path.stem, (_SELF, motions), make, files=[path], variant=variant)
+
+
+def _moved(session: Session, variant: Variant, samples: NDArray[np.float32], group: str, dial: float) -> Motion:
+    portrait = session.studio.portrait(session.neutral_portrait())
+    return motions.motion_of(session.studio, variant, portrait, samples, strengths=Strengths(groups={group: dial}))
+
+
+def _seen(session: Session, variant: Variant, voice: Path) -> list[Measure]:
+    """The same in pictures, by MediaPipe's scores and the nose's way."""
+    if session.task_model is None:
+        return []
+    found: dict[str, dict[str, float]] = {group: {} for group in SEEN}
+    with FaceScores(session.task_model) as scores:
+        for path in session.progress("intensity, pictures", session.some(session.inputs.portraits, PORTRAITS)):
+            row = session.item("intensity", path.stem, (_SELF, motions, lips),
+                               lambda: _pictures(session, variant, path, voice, scores), files=[path, voice], variant=variant)
+            for group in SEEN:
+                found[group][path.stem] = spearman(DIALS, row[group])
+    return [Measure(f"{group}: dial against what is seen, Spearman", values, "", statistic="smallest", must=at_least(1.0))
+            for group, values in found.items()]
+
+
+def _pictures(session: Session, variant: Variant, path: Path, voice: Path, scores: FaceScores) -> dict[str, Any]:
+    samples = read_audio(voice)[:int(SECONDS * SAMPLE_RATE)]
+    portrait = session.studio.portrait(path, HEAD)
+    scene = session.studio.engine(variant).stages.scene(portrait)
+    result: dict[str, list[float]] = {}
+    for group in SEEN:
+        result[group] = [_seen_deviation(_frames(scene, _moved(session, variant, samples, group, dial)), group, scores)
+                         for dial in DIALS]
+    return result
+
+
+def _frames(scene: Any, moved: Motion) -> list[Image]:
+    import torch
+
+    part = {name: torch.from_numpy(np.ascontiguousarray(values[::EVERY])) for name, values in moved.items()}
+    pictures = scene(FaceMotion(part["expression"], part["rotation"], part["translation"]),
+                     BodyMotion(part["body"], part["hands"]))
+    return list(pictures.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def _seen_deviation(frames: list[Image], group: str, scores: FaceScores) -> float:
+    """Deviation of the group's scores, or of the nose in face widths."""
+    seen = [found for found in map(scores, frames) if found is not None]
+    if len(seen) < 2:
+        return float("nan")
+    if group == "head":
+        points = np.array([found.landmarks for found in seen], np.float64)
+        width = np.linalg.norm(points[:, 234, :2] - points[:, 454, :2], axis=1).mean()
+        return float(points[:, 1, :2].std(axis=0).max() / width)
+    columns = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS[group]]
+    values = np.array([found.expression[columns] for found in seen], np.float64)
+    return float(np.sqrt((values.std(axis=0) ** 2).mean()))
