@@ -17,6 +17,7 @@ from tqdm import tqdm
 from chatanyone import build, timebase
 from chatanyone.config import Config
 from chatanyone.errors import MediaError
+from chatanyone.exchange import read_motion
 from chatanyone.media.audio import read_audio
 from chatanyone.media.image import read_image
 from chatanyone.media.sound import RATE_HZ, Sound, has_sound
@@ -154,7 +155,7 @@ def _replay(request: Request, config: Config, picture: NDArray[np.uint8], output
 def _document(request: Request, config: Config) -> MotionDocument:
     """The motion at the film's rate."""
     if request.motion:
-        return MotionDocument.load(request.motion).resampled(config.media.rate)
+        return read_motion(request.motion).resampled(config.media.rate)
     from chatanyone.tracking import track_file
 
     return track_file(str(request.driving), fps=config.media.rate, task_model=config.tracking.task_model)

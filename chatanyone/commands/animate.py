@@ -15,7 +15,8 @@ def add(verbs: Any) -> None:
     verb.add_argument("--image", required=True, metavar="FILE", help="picture of a person, looking at the camera")
     verb.add_argument("--audio", metavar="FILE", help="speech; any sound file, or a video's sound")
     verb.add_argument("--output", required=True, metavar="FILE.mp4")
-    verb.add_argument("--motion", metavar="FILE.npz", help="draw this motion; --audio is then only the film's sound")
+    verb.add_argument("--motion", metavar="FILE",
+                      help="draw this motion (.npz, .csv, .json); --audio is then only the film's sound")
     verb.add_argument("--driving", metavar="FILE", help="move as the person in this clip; its sound is kept")
     verb.add_argument("--driving-motion", choices=("relative", "absolute"), default="relative",
                       help="on the picture's own expression and pose, or the clip's as they are (relative)")
