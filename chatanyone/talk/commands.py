@@ -127,7 +127,7 @@ def read_changes(session: Mapping[str, Any]) -> SessionChanges:
     heard = section(audio, "input", ("turn_detection",), "session.audio.input")
     voice = section(audio, "output", ("voice",), "session.audio.output")
     dials = dict(section(session, "dials", ("expression", "pose", "gesture", "groups"), "session.dials"))
-    groups = dials.pop("groups", None) or {}
+    groups = dials.pop("groups", {})
     mode = session.get("mode")
     if mode is not None and mode not in MODES:
         raise CommandError(f"session.mode must be {' or '.join(MODES)}, not {shown(mode)}", param="session.mode")

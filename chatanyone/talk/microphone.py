@@ -46,6 +46,8 @@ class Microphone:
 
     def push(self, samples: NDArray[np.float32], threshold: float) -> list[Spoke]:
         """What the detector makes of `samples`, ``[n]``. With the button, nothing: `press` and `release` decide."""
+        if self.start is None:  # what ended with the last `push` was taken by now
+            self._forget(self.end - (LONGEST if self.by_button else PRE_ROLL + SAMPLE_RATE_HZ // 2))
         self._sound.append(np.array(samples, np.float32))
         self.end += len(samples)
         if self.by_button:
@@ -57,8 +59,6 @@ class Microphone:
             spoke.append(self._begin(event.sample) if event.kind == "start" else self.stop(event.sample))
         if self.start is not None:
             spoke.append(self._go_on())
-        elif not spoke:
-            self._forget(self.end - PRE_ROLL - SAMPLE_RATE_HZ // 2)
         return spoke
 
     def press(self) -> None:
