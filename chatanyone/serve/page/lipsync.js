@@ -5,13 +5,13 @@
 const BEGIN_MS = 80;
 const LEAST_MS = 40, MOST_MS = 500;
 const IGNORE_MS = 12; // half a frame is as good as together
-const GAIN = 0.7;
+const GAIN = 0.9;
 const SETTLE = 2; // measurements to wait after a correction
 
 export class LipSync {
   #receivers = {};
-  #recent = [];
-  #wait = SETTLE;
+  #before = 0;
+  #wait = 0;
 
   // kind: "audio" or "video"
   add(kind, receiver) {
@@ -21,13 +21,14 @@ export class LipSync {
 
   // offset: ms, positive when the sound is early; once a second
   correct(offset) {
-    this.#recent = [...this.#recent, offset].slice(-3);
+    const before = this.#before;
+    this.#before = offset;
     const video = this.#receivers.video;
     if (!video || (this.#wait -= 1) > 0) return;
-    const middle = [...this.#recent].sort((a, b) => a - b)[this.#recent.length >> 1];
-    if (Math.abs(middle) <= IGNORE_MS) return;
-    this.#set(video, Math.min(MOST_MS, Math.max(LEAST_MS, (video.jitterBufferTarget ?? BEGIN_MS) - GAIN * middle)));
-    this.#recent = [];
+    // Twice the same way, or it was a hiccup of one of the two clocks.
+    if (Math.min(Math.abs(offset), Math.abs(before)) <= IGNORE_MS || Math.sign(offset) !== Math.sign(before)) return;
+    const step = Math.abs(offset) < Math.abs(before) ? offset : before;
+    this.#set(video, Math.min(MOST_MS, Math.max(LEAST_MS, (video.jitterBufferTarget ?? BEGIN_MS) - GAIN * step)));
     this.#wait = SETTLE;
   }
 

@@ -37,7 +37,7 @@ function wishes() {
 
 // What the server says over the data channel.
 const HEARD = {
-  "session.created": ({ session }) => captions.note(sentenceOf(session)),
+  "session.created": () => captions.note(begun()),
   "input_audio_buffer.speech_started": () => page.classList.add("user-speaks"),
   "input_audio_buffer.speech_stopped": () => page.classList.remove("user-speaks"),
   "conversation.item.input_audio_transcription.delta": (e) => captions.say("user", e.item_id, e.delta),
@@ -59,7 +59,7 @@ const HEARD = {
 
 function trouble(message) { if (message) tell(message, "bad"); }
 
-function sentenceOf() { return `Talking with ${gallery.chosen.name}, a synthetic person.`; }
+function begun() { return `What you see of ${gallery.chosen.name} is made by a computer from one picture.`; }
 
 function personDoes(state) {
   page.dataset.person = state;

@@ -17,12 +17,14 @@ class Seen:
     """One recording of `probe.js`.
 
     shown_s: ``[F]`` when each frame was due on the screen
+    presented: int64 ``[F]``, the browser's own count
     frames: uint8 ``[F, H, W, 3]``, small and grey
     sound: float32 ``[n]``, mono, 48 kHz; sound_s: ``[n / 512]`` when each piece of 512 samples had arrived
     keys: key and time of every key that was pressed; marks: named times
     """
 
     shown_s: NDArray[np.float64]
+    presented: NDArray[np.int64]
     frames: NDArray[np.uint8]
     sound: NDArray[np.float32]
     sound_s: NDArray[np.float64]
@@ -31,8 +33,8 @@ class Seen:
 
     @property
     def rate(self) -> float:
-        """Frames per second."""
-        return float((len(self.shown_s) - 1) / (self.shown_s[-1] - self.shown_s[0]))
+        """Frames presented per second, those included for which the page's script came too late."""
+        return float((self.presented[-1] - self.presented[0]) / (self.shown_s[-1] - self.shown_s[0]))
 
     @property
     def sound_began_s(self) -> float:
@@ -53,7 +55,8 @@ def read(result: dict[str, Any]) -> Seen:
     times = np.asarray(result["times"], np.float64).reshape(-1, 4)
     grey = np.frombuffer(base64.b64decode(result["grey"]), np.uint8).reshape(-1, result["height"], result["width"])
     blocks = np.asarray(result["blocks"], np.float64).reshape(-1, 3)
-    return Seen(shown_s=times[:, 0] / 1000, frames=np.repeat(grey[..., None], 3, axis=-1),
-                sound=np.frombuffer(base64.b64decode(result["sound"]), np.float32), sound_s=blocks[:, 0] / 1000,
+    return Seen(shown_s=times[:, 0] / 1000, presented=times[:, 3].astype(np.int64),
+                frames=np.repeat(grey[..., None], 3, axis=-1), sound=np.frombuffer(base64.b64decode(result["sound"]), np.float32),
+                sound_s=blocks[:, 0] / 1000,
                 keys=[(key, at / 1000) for key, at in result["keys"]],
                 marks={name: at / 1000 for name, at in result["marks"].items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ def start(page: Any, mode: str = "mirror", timeout_s: float = 20) -> None:
     choose_mode(page, mode)
     page.click("#start")
     page.wait_for_selector("html[data-call=live]", timeout=1000 * timeout_s)
-    page.wait_for_function("document.querySelector('#person').videoWidth > 0", timeout=1000 * timeout_s)
+    wait_until(page, "document.querySelector('#person').videoWidth > 0", timeout_s)
+
+
+def wait_until(page: Any, condition: str, timeout_s: float = 20) -> None:
+    """Asks again and again; Playwright's own way needs `eval`, which the page's policy forbids."""
+    end_s = time.monotonic() + timeout_s
+    while not page.evaluate(f"() => Boolean({condition})"):
+        assert time.monotonic() < end_s, f"never came true: {condition}"
+        page.wait_for_timeout(20)
 
 
 def stop(page: Any) -> None:
@@ -43,7 +52,7 @@ def end_recording(page: Any) -> Seen:
 
 
 def wait_for_sound(page: Any, level: float = 0.02, timeout_s: float = 15) -> None:
-    page.wait_for_function("level => probe.level() > level", arg=level, timeout=1000 * timeout_s, polling=20)
+    wait_until(page, f"probe.level() > {level}", timeout_s)
 
 
 def notice(page: Any) -> str:
