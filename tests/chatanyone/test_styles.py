@@ -131,7 +131,8 @@ def test_files_that_are_no_styles(tmp_path: Path) -> None:
     about = {"kind": "chatanyone.style", "version": "1"}
     files = {"text": None, "other": {}, "shape": about, "nan": about, "opens": about, "name": about}
     bad = {"other": {"a": torch.zeros(1)}, "shape": {"expression": torch.zeros(5)},
-           "nan": {"pose": torch.full((6,), float("nan"))}, "opens": {"rest": torch.ones(58)}, "name": {"mood": torch.zeros(1)}}
+           "nan": {"pose": torch.full((6,), float("nan"))}, "opens": {"rest": torch.ones(58)},
+           "name": {"mood": torch.zeros(1)}}
     messages = {"text": "is not a style file", "other": "is not a style of version 1", "shape": "its expression is not",
                 "nan": "its pose is not", "opens": "is refused: a resting face must leave", "name": "its mood is not"}
     for name, metadata in files.items():
