@@ -9,8 +9,9 @@ from chatanyone.commands.options import add_machine_options, add_verb
 from chatanyone.errors import ConfigError
 
 _SETTINGS = {"host": "live.server.host", "port": "live.server.port", "token": "live.server.token",
-             "certificate": "live.server.tls_certificate", "key": "live.server.tls_key", "portraits": "live.portraits", "size": "live.size", "fps": "live.fps",
-             "sessions": "live.limits.sessions", "device": "device", "precision": "precision"}
+             "certificate": "live.server.tls_certificate", "key": "live.server.tls_key", "portraits": "live.portraits",
+             "size": "live.size", "fps": "live.fps", "sessions": "live.limits.sessions",
+             "device": "device", "precision": "precision"}
 
 
 def add(verbs: Any) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from chatanyone.errors import ConfigError
 from chatanyone.serve.encode import Packet, VideoCodec
 from chatanyone.serve.remux import Remux
 
+END_S = 2.0
 QUEUE = 128  # pieces, about a second and a half; over it everything up to the next key frame is lost
 _log = logging.getLogger(__name__)
 _Work = Callable[[], None]
@@ -62,7 +65,7 @@ class Outlet:
             if self.fault is None:
                 try:
                     work()
-                except Exception as error:  # a full disk, a server that hung up: the call goes on without this outlet
+                except Exception as error:  # a full disk, a server that hung up: the call goes on without this output
                     self.fault = f"{type(error).__name__}: {error}"
                     _log.warning("an output of a call broke", extra={"output": self._thread.name, "fault": self.fault})
         try:
@@ -120,11 +123,75 @@ class Recorder(_Remuxed):
         return self.path if self._remux.pictures and self.fault is None else None
 
 
-class Rtmp(_Remuxed):
-    """The coded pictures to an RTMP server, as FLV. A server that does not take them breaks only this output."""
+class Rtmp(Outlet):
+    """The coded pictures to an RTMP server, as FLV. A server that does not take them breaks only this output.
+
+    In a process of its own: PyAV holds Python's lock while it opens an output, and with an address that does not answer
+    that would stop every call of the server.
+    """
 
     def __init__(self, url: str) -> None:
-        super().__init__("rtmp", Remux(url, "flv", {"flvflags": "no_duration_filesize"}))
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_send_rtmp, args=(url, theirs), name="rtmp", daemon=True)
+        self._process.start()
+        theirs.close()
+        super().__init__("rtmp")
+
+    def sound(self, samples: NDArray[np.int16], unit: int) -> None:
+        self._put(partial(self._pass, (samples, unit)))
+
+    def packet(self, packet: Packet) -> None:
+        if self._needs_key and not packet.key:
+            return
+        self._needs_key = not self._put(partial(self._pass, packet))
+
+    def _pass(self, piece: Packet | tuple[NDArray[np.int16], int]) -> None:
+        """In the thread; waits while the pipe is full."""
+        try:
+            if self._pipe.poll():
+                raise OSError(self._pipe.recv())
+            self._pipe.send(piece)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise OSError("the process that sends to the RTMP server ended") from None
+
+    def _finish(self) -> None:
+        try:
+            self._pipe.send(None)
+            if self.fault is None and self._pipe.poll(END_S):
+                self.fault = self._pipe.recv()
+        except (EOFError, OSError):
+            pass
+
+    async def close(self) -> None:
+        """Gives the server `END_S` to take the rest."""
+        self.closed = True
+        ending = asyncio.gather(asyncio.to_thread(self._queue.put, None), asyncio.to_thread(self._thread.join))
+        await asyncio.wait([ending], timeout=2 * END_S)
+        self._process.kill()  # frees a thread that waits for the pipe
+        await ending
+        await asyncio.to_thread(self._process.join)
+        self._process.close()
+        self._pipe.close()
+
+
+def _send_rtmp(url: str, pipe: Any) -> None:
+    """In the other process: a fault goes back as a sentence, a good end as None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    remux = Remux(url, "flv", {"flvflags": "no_duration_filesize"})
+    fault = None
+    try:
+        while (piece := pipe.recv()) is not None:
+            if isinstance(piece, Packet):
+                remux.picture(piece)
+            else:
+                remux.sound(*piece)
+        remux.close()
+    except EOFError:
+        return
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}"
+    pipe.send(fault)
 
 
 class Camera(Outlet):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -27,7 +28,7 @@ def encoder(codec: VideoCodec = "h264", kbps: int = 400, key_s: float = 10.0) ->
 
 
 def decoded(codec: VideoCodec, packets: list[Packet]) -> list[int | None]:
-    context = av.CodecContext.create({"h264": "h264", "vp8": "libvpx"}[codec], "r")
+    context: Any = av.CodecContext.create({"h264": "h264", "vp8": "libvpx"}[codec], "r")
     frames = [frame for packet in packets for frame in context.decode(av.Packet(packet.data))]
     return [read_number(frame.to_ndarray(format="rgb24")) for frame in [*frames, *context.decode(None)]]
 
@@ -82,7 +83,8 @@ def test_sound_packets_are_even_and_on_the_clock() -> None:
 
 
 def test_sound_lies_where_its_time_stamp_says() -> None:
-    coder, decoder = SoundEncoder(64), av.CodecContext.create("libopus", "r")
+    coder = SoundEncoder(64)
+    decoder: Any = av.CodecContext.create("libopus", "r")
     sound = np.zeros(6 * UNIT_SAMPLES, np.int16)
     sound[10_000:10_200] = 20_000
     heard = np.zeros(6 * UNIT_SAMPLES + 960, np.float32)

@@ -92,7 +92,8 @@ def test_length_of_opus_packets(first: int, samples: int) -> None:
 
 
 def coded_tone(units: int = 8, hz: float = 440.0) -> list[RtpLike]:
-    coder, out = SoundEncoder(48), []
+    coder = SoundEncoder(48)
+    out: list[RtpLike] = []
     for unit in range(units):
         phase = 2 * np.pi * hz * (np.arange(UNIT_SAMPLES) + unit * UNIT_SAMPLES) / 48_000
         for packet in coder.encode((9000 * np.sin(phase)).astype(np.int16), unit):
