@@ -105,7 +105,7 @@ class ClipStore:
         return self.data[name][rows].float()
 
     def spread(self, name: str, clip: Tensor, frames: int, count: int, generator: torch.Generator) -> Tensor:
-        """`count` rows of a field, evenly over a random stretch of at most `frames` of each clip, `[batch, count, channels]`."""
+        """`count` rows of a field, evenly over a random stretch of at most `frames` of each clip, `[batch, count, C]`."""
         span = self.frames[clip].clamp(max=frames)
         start = (torch.rand(len(clip), generator=generator) * (self.frames[clip] - span + 1)).long()
         steps = (torch.linspace(0, 1, count) * (span - 1)[:, None]).round().long()
