@@ -38,7 +38,7 @@ class EspeakProcess:
 
     def __init__(self, program: tuple[str, ...] = _PROGRAM, timeout_s: float = _TIMEOUT_S) -> None:
         if program is _PROGRAM and importlib.util.find_spec("espeakng_loader") is None:
-            raise ConfigError("the voice espeak needs the package espeakng-loader; install chatanyone[espeak], or set "
+            raise ConfigError("the voice espeak needs the package espeakng-loader; install it, or set "
                               "live.talk.voice.engine to none")
         self._program, self._timeout_s = program, timeout_s
         self._worker: asyncio.subprocess.Process | None = None

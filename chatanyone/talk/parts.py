@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -18,6 +19,8 @@ from chatanyone.talk.settings import TalkConfig, VoiceConfig
 from chatanyone.talk.vad import Vad
 from chatanyone.talk.voices import EspeakVoice, OpenAIVoice, Voice
 
+_log = logging.getLogger(__name__)
+
 # Bytes of one answer (our choice): a mind's four minutes of talk, a transcript of a minute, two minutes of raw sound.
 _MIND_BYTES, _EAR_BYTES, _VOICE_BYTES = 4 << 20, 1 << 18, 24_000 * 2 * 120
 
@@ -26,7 +29,7 @@ class Parts:
     """Opened once per server (``async with``) and given to every `Conversation`; holds no state of any conversation.
 
     Raises (on entering):
-        ConfigError: a named key is not set, or a package is missing.
+        ConfigError: a named key is not set, or the voice detector's package is missing.
 
     Attributes:
         vad, ear, voice: shared; `voice` None where there is none.
@@ -79,8 +82,8 @@ class Parts:
                               timeout_s=ear.timeout_s, limit_bytes=_EAR_BYTES)
             self.ear = OpenAIEar(service, ear.model)
         self.voice = await self._voice(config.voice, client, stack)
-        if self.config.mode not in self.modes:
-            raise ConfigError(f"live.talk.mode is {self.config.mode}, which needs a voice; set live.talk.voice.engine")
+        if config.voice.engine == "none" and config.mode != "mirror":
+            raise ConfigError(f"live.talk.mode {config.mode} needs a voice; set live.talk.voice.engine, or the mode to mirror")
 
     async def _voice(self, config: VoiceConfig, client: aiohttp.ClientSession, stack: AsyncExitStack) -> Voice | None:
         if config.engine == "none":
@@ -89,7 +92,11 @@ class Parts:
             service = Service(client, "the speech service", config.url, "/audio/speech", key_env=config.key_env,
                               timeout_s=config.timeout_s, limit_bytes=_VOICE_BYTES)
             return OpenAIVoice(service, config.model, name=config.name, speed=config.speed)
-        process = EspeakProcess()
+        try:
+            process = EspeakProcess()
+        except ConfigError as error:
+            _log.warning("only the mirror is offered: %s", error)
+            return None
         stack.push_async_callback(process.close)
         await process.warm()
         return EspeakVoice(process, name=config.name, sex=config.sex, speed=config.speed)

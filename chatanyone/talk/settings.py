@@ -68,7 +68,7 @@ class EarConfig:
 class VoiceConfig:
     """Text to speech: espeak-ng on this machine, or any server with /v1/audio/speech."""
 
-    engine: str = "espeak"  # espeak (needs the extra `espeak`) | openai | none
+    engine: str = "espeak"  # espeak (the package espeakng-loader) | openai | none
     name: str = ""  # of the voice; empty: espeak picks by language and sex, a server uses its `alloy`
     sex: str = "female"  # of espeak's voice: female | male
     speed: float = 1.0  # 0.5 to 2

@@ -42,7 +42,7 @@ class Voice(Protocol):
 
 
 class EspeakVoice:
-    """espeak-ng: offline, some hundred languages, not a human voice. Needs the extra `espeak`."""
+    """espeak-ng: offline, some hundred languages, not a human voice. Needs the package `espeakng-loader`."""
 
     def __init__(self, process: EspeakProcess, *, name: str = "", sex: str = "female", speed: float = 1.0) -> None:
         self._process, self._name, self._sex = process, name, sex
@@ -79,6 +79,8 @@ class OpenAIVoice:
                 _refuse_container(self._service.name, chunk, stream)
                 if len(samples := stream.push(chunk)):
                     yield samples
+        if stream.fresh:
+            raise ServiceError(f"{self._service.name} sent no sound")
         yield stream.flush()
 
 
