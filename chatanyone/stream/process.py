@@ -7,7 +7,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ class ProcessEngine:
     Args:
         portrait: a prepared portrait, as `Portrait.save` writes it; size: its width and height.
         config: of the nets; motion is always made at 30 fps.
+        serve: what runs in the process.
     """
 
-    def __init__(self, portrait: Path, size: tuple[int, int], config: Config) -> None:
-        self.size, self.lag = size, 0
+    def __init__(self, portrait: Path, size: tuple[int, int], config: Config,
+                 serve: Callable[[Connection, Config], None] = worker.main) -> None:
+        self.size, self.lag, self._serve = size, 0, serve
         self._portrait, self._config = portrait, replace(config, media=replace(config.media, fps="30"))
         self._process: Any = None
         self._pipe: Connection | None = None
@@ -83,7 +85,7 @@ class ProcessEngine:
         self._ring = Ring.create(self.size, _SLOTS)
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=worker.main, args=(theirs, self._config), name="renderer", daemon=True)
+        self._process = context.Process(target=self._serve, args=(theirs, self._config), name="renderer", daemon=True)
         self._process.start()
         theirs.close()
         self._send("open", self._ring.shape, str(self._portrait))
@@ -112,8 +114,16 @@ class ProcessEngine:
                     self._copy(*rest)
         except (EOFError, OSError):
             pass
-        wait([self._process.sentinel], _END_S)  # for its exit code
-        self._call(self._gone, reason)
+        how = self._reaped()
+        self._call(self._gone, reason or how)
+
+    def _reaped(self) -> str:
+        """How the process ended; one that lingers is ended. Only the reader waits for it, so nobody else reaps it."""
+        self._process.join(_END_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        return f"it ended with code {self._process.exitcode}"
 
     def _copy(self, number: int, slot: int, pictures: int, busy_s: float, parts_s: dict[str, float]) -> None:
         """Out of shared memory, still in the thread."""
@@ -138,9 +148,7 @@ class ProcessEngine:
         if not self._closed:
             self._on_made(made)
 
-    def _gone(self, reason: str | None) -> None:
-        code = None if self._closed else self._process.exitcode
-        reason = reason or ("it ended" if code is None else f"it ended with code {code}")
+    def _gone(self, reason: str) -> None:
         if not self._ready.done():
             self._ready.set_exception(ChatAnyoneError(f"the renderer did not start: {reason}"))
             self._ready.exception()  # whoever waits gets it; nobody waiting is no fault
@@ -149,13 +157,11 @@ class ProcessEngine:
 
     def _free_all(self) -> None:
         """Blocks for a moment: process, thread, pipe, memory, in this order."""
-        if self._process is not None:
-            self._process.join(_END_S)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
         if self._reader is not None:
-            self._reader.join()  # the pipe's other end is closed by now
+            self._reader.join(_END_S)
+            if self._reader.is_alive():
+                self._process.kill()
+                self._reader.join()
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None

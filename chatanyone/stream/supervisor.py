@@ -11,7 +11,7 @@ from chatanyone.errors import ChatAnyoneError
 from chatanyone.stream.engine import Engine, Made
 
 MOST_DEATHS, DEATHS_WITHIN_S = 3, 60.0
-HUNG_S = 5.0  # without an answer to a step (our choice: the slowest machine that is of use answers within 0.2 s)
+HUNG_S = 8.0  # without an answer to a step (our choice: the slowest machine that is of use answers within 0.2 s)
 
 
 class Guarded(Protocol):

@@ -351,7 +351,7 @@ def test_a_hung_engine_counts_as_dead_and_three_deaths_end_the_session() -> None
 
     assert run(main()) > 100, "the picture is held meanwhile; then the stream ends"
     assert len(engines) == 3 and len(events.notices) == 2
-    assert events.ends == ["the renderer stopped 3 times within a minute (no picture for 5 s); the session was ended"]
+    assert events.ends == ["the renderer stopped 3 times within a minute (no picture for 8 s); the session was ended"]
 
 
 def test_dials_act_within_two_units() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -81,12 +82,12 @@ def _frames(count: int) -> list[NDArray[np.uint8]]:
 
 
 def _through(frames: list[NDArray[np.uint8]], codec: str, bits_per_s: int) -> list[NDArray[np.uint8]]:
-    encoder = av.CodecContext.create(codec, "w")
+    encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
     encoder.bit_rate, encoder.time_base, encoder.framerate = bits_per_s, Fraction(1, 30), Fraction(30)
     encoder.options = {"preset": "veryfast", "tune": "zerolatency"} if codec == "libx264" else {
         "deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
-    decoder = av.CodecContext.create("h264" if codec == "libx264" else "vp8", "r")
+    decoder: Any = av.CodecContext.create("h264" if codec == "libx264" else "vp8", "r")
     packets = [packet for frame in frames
                for packet in encoder.encode(av.VideoFrame.from_ndarray(frame, format="rgb24"))] + encoder.encode(None)
     decoded = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
