@@ -20,7 +20,7 @@ from chatanyone.serve.limits import TokenBuckets
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.portraits import Portraits
 from chatanyone.serve.refusals import Refused
-from chatanyone.serve.security import HEADERS, OWNER_COOKIE, SAFE_METHODS, Guard, new_owner
+from chatanyone.serve.security import CLIENT, HEADERS, OWNER, OWNER_COOKIE, SAFE_METHODS, Guard, new_owner
 from chatanyone.serve.signalling import Signalling
 from chatanyone.serve.styles import Styles
 
@@ -87,7 +87,7 @@ class App:
             self._name_browser(request, response)
         self._metrics.answered(request.method, response.status)
         _log.info("request", extra={"method": request.method, "path": request.path, "status": response.status,
-                                    "ms": round(1000 * (time.monotonic() - begun), 1), "client": request.get("client")})
+                                    "ms": round(1000 * (time.monotonic() - begun), 1), "client": request.get(CLIENT)})
         return response
 
     async def _answered(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -113,19 +113,19 @@ class App:
             return Refused(500, "server_error", "Something in the server is broken; its log says what.").response()
 
     def _admit(self, request: web.Request) -> None:
-        request["client"] = self._guard.client(request)
-        request["owner"] = request.cookies.get(OWNER_COOKIE) or None
+        request[CLIENT] = self._guard.client(request)
+        request[OWNER] = request.cookies.get(OWNER_COOKIE) or None
         self._guard.check(request)
         if not request.path.startswith("/v1/") or request.path.endswith("/thumbnail"):
             return
-        wait_s = self._requests.take(request["client"])
+        wait_s = self._requests.take(request[CLIENT])
         if wait_s == 0 and request.method == "POST" and request.path in ("/v1/portraits", "/v1/styles"):
-            wait_s = self._uploads.take(request["client"])
+            wait_s = self._uploads.take(request[CLIENT])
         if wait_s:
             raise Refused(429, "rate", "Too many requests from your address; wait a moment and try again.", wait_s)
 
     def _name_browser(self, request: web.Request, response: web.StreamResponse) -> None:
-        if request.path == "/" and request.method in SAFE_METHODS and not request.get("owner"):
+        if request.path == "/" and request.method in SAFE_METHODS and not request.get(OWNER):
             response.set_cookie(OWNER_COOKIE, new_owner(), httponly=True, samesite="Strict", max_age=_OWNER_S,
                                 secure=bool(self._config.server.tls_certificate))
 

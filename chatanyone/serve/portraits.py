@@ -16,6 +16,7 @@ from chatanyone.live_config import LimitsConfig
 from chatanyone.serve import content
 from chatanyone.serve.library import Entry, Library, receive_file
 from chatanyone.serve.refusals import Refused
+from chatanyone.serve.security import OWNER
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 Prepare = Callable[[Path], Awaitable[Any]]  # a picture → what a session is opened with
@@ -58,7 +59,7 @@ class Portraits:
 
     async def list(self, request: web.Request) -> web.Response:
         """``GET /v1/portraits``"""
-        return web.json_response({"portraits": [entry.public() for entry in self.library.seen_by(request.get("owner"))]})
+        return web.json_response({"portraits": [entry.public() for entry in self.library.seen_by(request.get(OWNER))]})
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /v1/portraits/{id}``"""
@@ -81,7 +82,7 @@ class Portraits:
             path.unlink(missing_ok=True)
             sentence = str(error)
             raise Refused(415, "unusable", sentence[0].upper() + sentence[1:] + ".") from None
-        entry = self.library.add(Entry(path.name, name, path, owner=request.get("owner") or path.name))
+        entry = self.library.add(Entry(path.name, name, path, owner=request.get(OWNER) or path.name))
         return web.json_response(entry.public(), status=202, headers={"Location": f"/v1/portraits/{entry.id}"})
 
     async def _make_ready(self, entry: Entry) -> None:

@@ -13,6 +13,8 @@ from chatanyone.errors import ConfigError
 from chatanyone.live_config import ServerConfig
 from chatanyone.serve.refusals import Refused
 
+CLIENT: web.RequestKey[str] = web.RequestKey("client", str)  # the client's address
+OWNER: web.RequestKey[str | None] = web.RequestKey("owner")  # the browser's name, if it has one
 OWNER_COOKIE = "chatanyone_owner"  # a random name for a browser: who uploaded a picture sees it, nobody else does
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/", "/healthz", "/check", "/favicon.ico")  # nothing in them is anybody's; the page asks with the token

@@ -10,6 +10,7 @@ from aiohttp import web
 from chatanyone.serve.calls import Calls
 from chatanyone.serve.library import Library
 from chatanyone.serve.refusals import Refused, bad_request
+from chatanyone.serve.security import CLIENT, OWNER
 
 MOST_SDP_BYTES = 100_000
 _CALLS = "/v1/realtime/calls"
@@ -30,7 +31,7 @@ class Signalling:
         """``POST /v1/realtime/calls``: SDP, or JSON ``{"sdp", "session": {"portrait", …}}``."""
         offer, session = await read_offer(request)
         entry = await self._portraits.ready(self._chosen(request, session.pop("portrait", None)))
-        call, answer = await self._calls.open(request["client"], entry.result, offer, session)
+        call, answer = await self._calls.open(request[CLIENT], entry.result, offer, session)
         return _created(f"{_CALLS}/{call.id}", answer)
 
     async def hang_up(self, request: web.Request) -> web.Response:
@@ -72,7 +73,7 @@ class Signalling:
     def _chosen(self, request: web.Request, portrait: Any) -> str:
         """The portrait asked for, or the first one."""
         if portrait is None:
-            entries = self._portraits.seen_by(request.get("owner"))
+            entries = self._portraits.seen_by(request.get(OWNER))
             if not entries:
                 raise Refused(409, "no_portrait", "There is no portrait here yet; bring one.")
             return entries[0].id
