@@ -64,7 +64,8 @@ class FaceTask:
     def __init__(
         self, store: ClipStore, held_out: ClipStore, *, batch: int = 256, config: dict[str, Any] | None = None,
         hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 3, reference_frames: int = 240,
-        reference_tokens: int = 24, weights: FaceLossWeights = FaceLossWeights(), dropout: ConditionDropout = ConditionDropout(),
+        reference_tokens: int = 24, weights: FaceLossWeights = FaceLossWeights(),
+        dropout: ConditionDropout = ConditionDropout(),
     ) -> None:
         self.store, self.held_out, self.batch = store, held_out, batch
         self.hop, self.look_ahead, self.audio_past = hop, look_ahead, audio_past
