@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import torch
 from torch import Tensor
 
+from chatanyone.arm_rig import ArmRig, arm_layers
 from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
@@ -31,6 +33,7 @@ ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDo
 # give back about 7.5 of pitch and 8 of yaw, its head matrix 6 of both. Drawn this much larger, what is set comes back
 # (calibrated with tools/check_commands.py; our choice).
 POSE_GAIN = (1.3, 1.22, 1.0)  # pitch, yaw, roll
+DISTANCE_M = 0.8  # of head and camera, as in tracking_fit: what turns a head that comes nearer into a larger one
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 LID_REACH = 0.012  # metres from the eyeball
@@ -54,24 +57,55 @@ class Driver:
         self.rest_vertices = self.fit.vertices(template)
         self._reach = self._forearms()
         self.hands = hand_rigs(portrait, self.fit.camera.scale, hands)
-        self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.hands)
+        self.arms, self._limbs, self._body = arm_layers(portrait, self.hands)
+        self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.arms,
+                                  [rig for rig in self.hands if rig.joined])
+        self.body_control = self._control.body  # which body keypoints are control points: the last ones
         self.source = self._source()
 
-    def __call__(self, face: FaceMotion, body: BodyMotion) -> RenderDrive:
-        """Args: face ``[B, 52/3/3]``, body ``[B, 14, 3]`` and hands ``[B, 2, 51]``."""
-        size = self.portrait.shoulder_width_px
-        body = self._arms(body)
+    def __call__(self, face: FaceMotion, body: BodyMotion, measured: bool = False) -> RenderDrive:
+        """Args: face ``[B, 52/3/3]``, body ``[B, 14, 3]`` and hands ``[B, 2, 51]``; measured: the motion was seen in a clip of
+        this person and is drawn as it is, without the gains that fit invented motion to a picture."""
+        size, gain = self.portrait.shoulder_width_px, (1.0, 1.0, 1.0) if measured else POSE_GAIN
+        face = replace(face, rotation=face.rotation * face.rotation.new_tensor(gain))
+        body = body if measured else self._arms(body)
         delta = body.delta[..., :2] * size  # Eq. 1 with s, t of the picture and R = 1
         body_points = self.portrait.body[:, :2] + delta
         neck = delta[:, 0]
         mesh = self.posed(face)
         head = self.fit.camera.project(mesh, self.template.pivot)
+        approach = self.approach(face)
+        head = approached(head, *approach)
         lift = torch.cat([neck, torch.zeros(len(neck), 1)], dim=-1)[:, None]
         head = head + lift
         driven = [rig.drive(body.hands) for rig in self.hands]
-        control = self._control.drive(face, head, body_points, neck, [points for _, points in driven])
+        palms = [points for rig, (_, points) in zip(self.hands, driven) if rig.joined]
+        control = self._control.drive(face, head, body_points, neck, palms, approach)
         meshes = [mesh for found, _ in driven for mesh in found]
-        return RenderDrive(head, control, meshes, self._keypoints(head), body_points)
+        limbs = [arm.drive(body_points, driven[self.hands.index(arm.hand)][1]) for arm in self.arms]
+        return RenderDrive(head, control, meshes, self._keypoints(head), body_points, limbs)
+
+    def approach(self, face: FaceMotion) -> tuple[Tensor, Tensor]:
+        """What a head that comes nearer grows about ``[B, 1, 2]`` px, and how much ``[B, 1, 1]``."""
+        camera = self.fit.camera
+        offset = face.translation @ camera.matrix.T
+        centre = camera.centre + camera.scale * offset[:, :2] * offset.new_tensor([1.0, -1.0])
+        return centre[:, None], (DISTANCE_M / (DISTANCE_M - offset[:, 2].clamp(max=DISTANCE_M / 2)))[:, None, None]
+
+    @property
+    def free_control(self) -> Tensor:
+        """Indices of the control points that no mesh decides: hair and body."""
+        return torch.arange(len(OUTLINE), len(self.source.control))
+
+    @property
+    def stiffness(self) -> Tensor:
+        """``[N, N]`` over `free_control`: what changes the shape of the hair, beyond an affine map."""
+        hair = 2 * HAIR_RAYS
+        points = self.source.control[len(OUTLINE):len(OUTLINE) + hair]
+        basis, _ = torch.linalg.qr(torch.cat([torch.ones(hair, 1), (points - points.mean(0)) / 100], 1))
+        out = torch.zeros(len(self.free_control), len(self.free_control))
+        out[:hair, :hair] = torch.eye(hair) - basis @ basis.T
+        return out
 
     def _arms(self, body: BodyMotion) -> BodyMotion:
         """Fit the arms' motion to the arms of the picture (our choice).
@@ -99,8 +133,7 @@ class Driver:
     def posed(self, face: FaceMotion) -> Tensor:
         """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""
         expression = (self.rest + face.expression).clamp(0, 1) * self.fit.gain
-        rotation = face.rotation * face.rotation.new_tensor(POSE_GAIN)
-        return self.template.pose(self.template.deform(self.fit.neutral, expression), rotation, face.translation)
+        return self.template.pose(self.template.deform(self.fit.neutral, expression), face.rotation, face.translation)
 
     def _keypoints(self, vertices: Tensor) -> Tensor:
         return self.template.on_surface(vertices, torch.tensor(KEYPOINT_LANDMARKS))
@@ -115,7 +148,8 @@ class Driver:
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
             hands=[rig.surface for rig in self.hands if rig.surface is not None],
             control=self._control.source, face_box=self._face_box(), face_keypoints=self._keypoints(self.rest_vertices),
-            body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait))
+            body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait), limbs=self._limbs,
+            body=self._body)
 
     def _face_box(self) -> tuple[int, int, int]:
         W, H = self.portrait.size
@@ -132,23 +166,25 @@ class _Controls:
     """Control points of the smooth field: face outline, scalp, hair's silhouette, body."""
 
     def __init__(self, portrait: Portrait, template: HeadTemplate, fit: HeadFit, vertices: Tensor,
-                 hands: list[HandRig]) -> None:
+                 arms: list[ArmRig], palms: list[HandRig]) -> None:
         self.template, self.fit = template, fit
+        carried = {f"wrist{SIDES[arm.hand.side].capitalize()}" for arm in arms}  # move as layers of their own
+        self.body = torch.tensor([index for index, name in enumerate(BODY_KEYPOINTS) if name not in carried])
         self.outline = torch.tensor(OUTLINE)
         outline = template.on_surface(vertices, self.outline)[:, :2]
         self.hair = self._hair_points(portrait, vertices)
         hair = fit.camera.project(self.hair, template.pivot)[:, :2]
-        self.source = torch.cat([outline, hair, portrait.body[:, :2], *[rig.control for rig in hands]])
+        self.source = torch.cat([outline, hair, *[rig.control for rig in palms], portrait.body[self.body, :2]])
 
-    def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor,
-              palms: list[Tensor]) -> Tensor:
+    def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor, palms: list[Tensor],
+              approach: tuple[Tensor, Tensor]) -> Tensor:
         """``[B, N, 2]`` px."""
         outline = self.template.on_surface(head, self.outline)[..., :2]
-        R = rotation_matrix(face.rotation * face.rotation.new_tensor(POSE_GAIN))
+        R = rotation_matrix(face.rotation)
         pivot = self.template.pivot
         hair = (self.hair - pivot) @ R.transpose(-1, -2) + pivot + face.translation[:, None]
-        hair_px = self.fit.camera.project(hair, pivot)[..., :2] + neck[:, None]
-        return torch.cat([outline, hair_px, body, *palms], dim=1)
+        hair_px = approached(self.fit.camera.project(hair, pivot), *approach)[..., :2] + neck[:, None]
+        return torch.cat([outline, hair_px, *palms, body[:, self.body]], dim=1)
 
     def _hair_points(self, portrait: Portrait, vertices: Tensor) -> Tensor:
         """Points in template space that turn with the head: along rays from the head's centre to the matte's edge."""
@@ -171,6 +207,12 @@ class _Controls:
         reach = (flat - centre).norm(dim=1)
         local[:, 2] = (reach.max().square() - reach.square()).clamp(min=0).sqrt() * 0.6
         return local / camera.scale @ camera.matrix + pivot
+
+
+def approached(points: Tensor, centre: Tensor, growth: Tensor) -> Tensor:
+    """Points ``[B, N, 3]`` px of a head that came nearer: weak perspective, larger about its centre."""
+    flat = centre + (points[..., :2] - centre) * growth
+    return torch.cat([flat, points[..., 2:] * growth], -1)
 
 
 def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tensor:

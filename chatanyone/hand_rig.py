@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chatanyone.portrait import Portrait
@@ -15,6 +17,8 @@ from render.types import Surface
 
 SIDES: tuple[Side, Side] = ("left", "right")
 MIN_CONFIDENCE = 0.5
+SEEN = 0.3  # visibility from which the pose's wrist counts
+JOINED = 0.3  # shoulder widths between this hand and the other's wrist
 MAX_ERROR = 0.08  # of the hand's size: a fit this far off would tear the picture's hand
 
 
@@ -25,13 +29,17 @@ class HandRig:
     """One seen hand: its surface on the picture, and where palm, finger tips and mesh go.
 
     surface: mesh with source pixels, None where the fit failed (the hand then moves as it is, by the smooth field);
-    control: ``[11, 2]`` px of `CONTROL_LANDMARKS` in the picture.
+    joined: it lies at the other hand, which was not found: both move as one piece of the body;
+    control: ``[11, 2]`` px of `CONTROL_LANDMARKS` in the picture; mask: ``[H, W]`` which pixels it is, None where unknown.
     """
 
-    def __init__(self, portrait: Portrait, fit: HandFit | None, side: int) -> None:
-        self.fit, self.side, self.shoulder_px = fit, side, portrait.shoulder_width_px
+    def __init__(self, portrait: Portrait, fit: HandFit | None, mask: NDArray[np.bool_] | None = None, *, side: int) -> None:
+        self.fit, self.side, self.shoulder_px, self.mask = fit, side, portrait.shoulder_width_px, mask
+        self.joined = _holds_another(portrait, side)
         self.control = portrait.hands[side][list(CONTROL_LANDMARKS), :2]
         self.surface: Surface | None = None
+        if self.joined:
+            self.fit = fit = None
         if fit is not None:
             triangles, V = fit.template.triangles, len(fit.template.vertices)
             self.surface = Surface(triangles, fit.source, fit.template.opacity, torch.zeros(len(triangles)).long(),
@@ -46,6 +54,15 @@ class HandRig:
             return [], self.control + hands[:, self.side, None, -3:-1] * self.shoulder_px
         vertices = drive_hand(self.fit, hands[:, self.side], self.shoulder_px)
         return [vertices], vertices[:, self._nearest, :2]
+
+
+def _holds_another(portrait: Portrait, side: int) -> bool:
+    """Whether the other hand is where this one is, though the detector did not find it."""
+    other = BODY_KEYPOINTS.index(f"wrist{SIDES[1 - side].capitalize()}")
+    if portrait.hand_seen[1 - side] or float(portrait.pose_visibility[16 - side]) < SEEN:
+        return False
+    away = (portrait.hands[side][:, :2] - portrait.body[other, :2]).norm(dim=1).min()
+    return float(away) < JOINED * portrait.shoulder_width_px
 
 
 def hand_rigs(portrait: Portrait, scale_px: float,
@@ -63,12 +80,12 @@ def hand_rigs(portrait: Portrait, scale_px: float,
         landmarks = portrait.hands[side] * torch.tensor([1.0, 1.0, -1.0])  # fit_hand takes MediaPipe's sign of z
         template = HandTemplate.load(name) if templates is None else templates[side]
         fit = fit_hand(template, landmarks, scale_hint=scale_px, elbow=elbow)
-        rigs.append(HandRig(portrait, _outlined(portrait, fit) if fit.error <= MAX_ERROR else None, side))
+        rigs.append(HandRig(portrait, *(_outlined(portrait, fit) if fit.error <= MAX_ERROR else (None,)), side=side))
     return rigs
 
 
-def _outlined(portrait: Portrait, fit: HandFit) -> HandFit:
-    """The fit with its silhouette pulled onto the hand in the picture."""
+def _outlined(portrait: Portrait, fit: HandFit) -> tuple[HandFit, NDArray[np.bool_] | None]:
+    """The fit with its silhouette pulled onto the hand in the picture, and that hand's pixels."""
     picture = (portrait.image.permute(1, 2, 0) * 255).round().byte().numpy()
-    mask = torch.from_numpy(hand_mask(picture, fit)).float()
-    return refine_outline(fit, mask) if mask.any() else fit
+    mask = hand_mask(picture, fit)
+    return (refine_outline(fit, torch.from_numpy(mask).float()), mask) if mask.any() else (fit, None)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from render.limbs import draw_limbs, prepare_limbs
 from render.mouth import mouth_colours
 from render.rasterize import Fragments
 from render.types import Part, RenderDrive, RenderSource, Surface
@@ -30,7 +31,7 @@ class Proposal:
     frame ``[B, 3, H, W]``; alpha ``[B, 1, H, W]`` of the person; flow ``[B, 2, H, W]`` px;
     face ``[B, 8, S, S]`` control image of the face window: RGB of the inner mouth, its mask, part one-hot of eye, teeth and
     tongue, how far the mesh's flow replaced the smooth field; hands ``[B, 4, H, W]`` textured hand rendering and its mask
-    (the paper's hand control image)
+    (the paper's hand control image); limbs: ``[B, 1, H, W]`` for each of the source's limbs, how much of it is seen
     """
 
     frame: Tensor
@@ -38,6 +39,7 @@ class Proposal:
     flow: Tensor
     face: Tensor
     hands: Tensor
+    limbs: list[Tensor]
 
 
 def prepare(source: RenderSource) -> None:
@@ -45,6 +47,8 @@ def prepare(source: RenderSource) -> None:
     source.cache["field"] = field_matrix(source.control.cpu(), source.size).to(source.control.device)
     source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
     source.cache["layer"] = torch.cat([source.foreground * source.matte, source.matte])[None]
+    source.cache["body"] = source.cache["layer"] if source.body is None else source.body[None]
+    prepare_limbs(source)
 
 
 def propose(source: RenderSource, drive: RenderDrive) -> Proposal:
@@ -63,14 +67,17 @@ def draw(source: RenderSource, drive: RenderDrive, coarse: Tensor) -> Proposal:
     """Picture and control images from the smooth field of `coarse_flow`, which a network may have corrected."""
     flow = enlarge(coarse)
     hands = torch.zeros(len(drive), 1, *source.size, device=flow.device)
-    for surface, vertices in zip(source.hands, drive.hands):
-        _override_hand(flow, hands, surface, vertices)
-    layer = sample(source.cache["layer"], flow)
+    carried = {limb.hand for limb in source.limbs}
+    for index, (surface, vertices) in enumerate(zip(source.hands, drive.hands)):
+        if index not in carried:
+            _override_hand(flow, hands, surface, vertices)
+    layer = sample(source.cache["body"], flow)
     alpha = layer[:, 3:]
     frame = layer[:, :3] + (1 - alpha) * source.plate
-    hand_image = torch.cat([frame * hands, hands], dim=1)
     face = _draw_face(frame, alpha, flow, source, drive)
-    return Proposal(frame, alpha, flow, face, hand_image)
+    limbs = draw_limbs(frame, alpha, flow, hands, source, drive)
+    hand_image = torch.cat([frame * hands, hands], dim=1)
+    return Proposal(frame, alpha, flow, face, hand_image, limbs)
 
 
 def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource, drive: RenderDrive) -> Tensor:
@@ -92,7 +99,7 @@ def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
     around = flow[:, :, top - 1:top + height + 1, left - 1:left + width + 1]  # so that the window's edge is interpolated too
     window = F.interpolate(around, scale_factor=SUPERSAMPLE, mode="bilinear", align_corners=False)
     window = torch.lerp(window[:, :, SUPERSAMPLE:-SUPERSAMPLE, SUPERSAMPLE:-SUPERSAMPLE], mesh, weight)
-    layer = sample(source.cache["layer"], window)
+    layer = sample(source.cache["body"], window)
     plate = source.plate[None, :, rows, columns]
     layer[:, :3] += (1 - layer[:, 3:]) * F.interpolate(plate, scale_factor=SUPERSAMPLE, mode="nearest")
     inner = control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]

@@ -41,6 +41,20 @@ class Surface:
 
 
 @dataclass
+class Limb:
+    """A forearm with its hand, taken off the body: a layer of its own that moves before the torso.
+
+    layer: ``[4, H, W]`` colours times alpha, and alpha; control: ``[N, 2]`` px source positions of the control points of the
+    limb's own field; hand: which of the source's hand surfaces it carries, None for none; depth: larger is nearer
+    """
+
+    layer: Tensor
+    control: Tensor
+    hand: int | None
+    depth: float
+
+
+@dataclass
 class RenderSource:
     """One person, prepared once. H, W are the frame's.
 
@@ -50,6 +64,8 @@ class RenderSource:
     face_box: x0, y0, side px of the square that the face path works on; multiples of 16, inside the frame
     face_keypoints ``[21, 3]`` px, body_keypoints ``[14, 2]`` px in the source picture
     mouth_light: ``[3]`` colour of the light that falls on the face, scales teeth and tongue
+    limbs: forearms that move before the body; body: ``[4, H, W]`` colours times alpha and alpha of the person without them,
+        continued behind them; None where there are none
     """
 
     foreground: Tensor
@@ -62,6 +78,8 @@ class RenderSource:
     face_keypoints: Tensor
     body_keypoints: Tensor
     mouth_light: Tensor
+    limbs: list[Limb] = field(default_factory=list)
+    body: Tensor | None = None
     cache: dict[str, Tensor] = field(default_factory=dict)  # what nets computed of the picture alone
 
     @property
@@ -79,7 +97,8 @@ class RenderDrive:
     """Where everything is in the frames to draw (batch B).
 
     head: ``[B, V, 3]`` px and depth of the head mesh; control: ``[B, N, 2]`` px; hands: one ``[B, V_h, 3]`` for each of the
-    source's hand surfaces; face_keypoints ``[B, 21, 3]``, body_keypoints ``[B, 14, 2]`` px
+    source's hand surfaces; face_keypoints ``[B, 21, 3]``, body_keypoints ``[B, 14, 2]`` px; limbs: ``[B, N, 2]`` px of each
+    limb's control points; fade: ``[B, L]`` how much of each limb is seen, 1 where not given (a hand that left the picture)
     """
 
     head: Tensor
@@ -87,6 +106,8 @@ class RenderDrive:
     hands: list[Tensor]
     face_keypoints: Tensor
     body_keypoints: Tensor
+    limbs: list[Tensor] = field(default_factory=list)
+    fade: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.head)
@@ -94,7 +115,8 @@ class RenderDrive:
     def slice(self, start: int, stop: int) -> RenderDrive:
         """Frames ``start`` to ``stop``."""
         return RenderDrive(self.head[start:stop], self.control[start:stop], [h[start:stop] for h in self.hands],
-                           self.face_keypoints[start:stop], self.body_keypoints[start:stop])
+                           self.face_keypoints[start:stop], self.body_keypoints[start:stop],
+                           [limb[start:stop] for limb in self.limbs], None if self.fade is None else self.fade[start:stop])
 
     def to(self, device: torch.device | str) -> RenderDrive:
         """A copy whose tensors live on ``device``."""
@@ -108,6 +130,6 @@ def _moved(value: Any, device: torch.device) -> Any:
         return [_moved(item, device) for item in value]
     if isinstance(value, dict):
         return {key: _moved(item, device) for key, item in value.items()}
-    if isinstance(value, (Surface, RenderSource, RenderDrive)):
+    if isinstance(value, (Surface, Limb, RenderSource, RenderDrive)):
         return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
     return value

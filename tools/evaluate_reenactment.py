@@ -24,14 +24,11 @@ from chatanyone.checkpoints import load_weights
 from chatanyone.driver import Driver
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import prepare_portrait
-from chatanyone.portraits.body import body_keypoints
-from chatanyone.reenact import drive_to
-from chatanyone.vision import detect_pose, face_landmarks
+from chatanyone.reenact import Follower
 from motion.template.head import HeadTemplate
 from render.geometry import propose
 from render.renderer import Renderer
 from render.training.losses import psnr, sharpness
-from render.types import RenderDrive
 
 SIZE = (512, 768)
 
@@ -52,20 +49,6 @@ def framed(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndar
     return cv2.warpAffine(image, to_frame, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def drives(driver: Driver, pictures: list[np.ndarray]) -> Iterator[RenderDrive | None]:
-    """What drives the portrait to each picture; None where the face is lost."""
-    seen: np.ndarray = driver.portrait.face.numpy()
-    for picture in pictures:
-        found = face_landmarks(picture, seen, passes=2)
-        pose = None if found is None else detect_pose(picture)
-        if found is None or pose is None:
-            yield None
-            continue
-        seen = found
-        body, _ = body_keypoints(found, pose)
-        yield drive_to(driver, torch.from_numpy(found), torch.from_numpy(body))
-
-
 def ssim(made: Tensor, true: Tensor, mask: Tensor) -> float:
     """Structural similarity, its map averaged inside ``mask [H, W]``."""
     a, b = (x.mean(0).numpy() for x in (made, true))
@@ -83,22 +66,25 @@ def scores(made: Tensor, true: Tensor, person: Tensor, window: tuple[slice, slic
 
 
 def evaluate(path: Path, renderer: Renderer, every: int, count: int) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
-    """Mean scores of geometry and nets; rows for a contact sheet."""
+    """Mean scores of the first frame repeated, geometry and nets; rows for a contact sheet."""
     images = list(frames_of(path, every, count))
     portrait = prepare_portrait(images[0], SIZE)
     driver = Driver(portrait, HeadTemplate.load())
     x0, y0, side = driver.source.face_box
     window = slice(y0, y0 + side), slice(x0, x0 + side)
-    rows: dict[str, list[dict[str, float]]] = {"geometry": [], "nets": []}
+    rows: dict[str, list[dict[str, float]]] = {"first": [], "geometry": [], "nets": []}
     sheet = []
     pictures = [framed(image, portrait.box) for image in images[1:]]
-    for picture, drive in zip(tqdm(pictures, desc=path.stem), drives(driver, pictures)):
+    follow = Follower(driver)
+    for picture in tqdm(pictures, desc=path.stem):
+        drive = follow(picture)
         if drive is None:
             continue
         true = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
         with torch.no_grad():
             proposal, made = propose(driver.source, drive), renderer(driver.source, drive)[0]
         person = (proposal.alpha > 0.5).float()
+        rows["first"].append(scores(portrait.image, true, person, window))
         rows["geometry"].append(scores(proposal.frame[0], true, person, window))
         rows["nets"].append(scores(made, true, person, window))
         sheet.append(torch.cat([x[:, window[0], window[1]] for x in (proposal.frame[0], made, true)], 2))

@@ -26,8 +26,6 @@ from chatanyone.evaluation.studio import (
     HEAD, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, UPPER_BODY, Variant, available)
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import Portrait, prepare_portrait
-from chatanyone.portraits.body import body_keypoints
-from chatanyone.vision import Hand, PoseLandmarks, detect_hands, detect_pose, person_mask
 from render.types import RenderDrive
 
 EVERY, COUNT = 6, 20  # of a clip's frames: every sixth, at most so many
@@ -110,12 +108,11 @@ def _clip(session: Session, path: Path, chosen: list[Variant], dumped: bool) -> 
 
 def _driven(driver: Driver, pictures: list[Image]) -> Iterator[tuple[Image, RenderDrive, Points, PoseLandmarks]]:
     """Each picture in which the person is found, and what drives the portrait there."""
-    for picture, points in zip(pictures, lips.follow_face(pictures, passes=2)):
-        pose = None if points is None else detect_pose(picture)
-        if points is None or pose is None:
-            continue
-        body, _ = body_keypoints(points, pose)
-        yield picture, reenact.drive_to(driver, torch.from_numpy(points), torch.from_numpy(body)), points, pose
+    follow = reenact.Follower(driver)
+    for picture in pictures:
+        drive = follow(picture)
+        if drive is not None and follow.pose is not None:
+            yield picture, drive, follow.face, follow.pose
 
 
 def _drawn(draw: Any, source: Any, drive: RenderDrive) -> tuple[Image, float]:

@@ -1,0 +1,152 @@
+"""Forearms and hands taken off the person: a soft matte of each, and the body continued behind them.
+
+Where an arm may be comes from its landmarks; which pixels it is, GrabCut and closed-form matting say. All widths are our
+choice. Laid back where they were, the layers give the picture again: their colours are solved from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from chatanyone.portraits.matte import solve_alpha
+from chatanyone.portraits.plate import background_plate, membrane
+
+Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
+Mask = NDArray[np.float32]  # [H, W] in [0, 1]
+Bits = NDArray[np.bool_]  # [H, W]
+
+# Along the forearm, 0 the elbow, 1 the wrist: the layer fades in, is whole; from there the body fades out behind it.
+APPEAR, WHOLE, GONE = 0.0, 0.2, 0.4
+CORE, REACH = 0.45, 1.5  # of the forearm's radius: surely arm, surely not
+BAND = 5  # px at 512 wide: half of the band in which alpha is solved
+CREVICE = 12  # px: gaps in a hand narrower than twice this belong to it when the body behind is continued
+ROUNDS = 2  # of GrabCut
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One forearm with its hand, px. radius: at elbow and wrist; hand: ``[H, W]`` which pixels are the hand; other:
+    ``[H, W]`` what is surely something else (the face, the other hand)."""
+
+    elbow: NDArray[np.float32]
+    wrist: NDArray[np.float32]
+    radius: tuple[float, float]
+    hand: Bits
+    other: Bits
+
+
+@dataclass(frozen=True)
+class Layers:
+    """body: ``[H, W, 4]`` colours times alpha, and alpha, without the arms; arms: the same for each arm."""
+
+    body: NDArray[np.float32]
+    arms: list[NDArray[np.float32]]
+
+
+def take_off(image: Image, matte: Mask, foreground: Image, plate: Image, arms: list[Arm]) -> Layers:
+    """Layers that, laid over `plate` in order (body, arms), give `image` back."""
+    mattes = [_limb_matte(image, matte, arm) for arm in arms]
+    ramps = [_along(arm, matte.shape) for arm in arms]
+    body, picture = _body(matte, foreground, plate, mattes, ramps)
+    layers = []
+    for alpha, ramp in zip(mattes, ramps):
+        alpha = alpha * _smooth((ramp - APPEAR) / (WHOLE - APPEAR))
+        behind = (1 - alpha)[..., None]
+        colour = np.clip((image - behind * picture), 0, alpha[..., None])
+        layers.append(np.concatenate([colour, alpha[..., None]], 2).astype(np.float32))
+        picture = colour + behind * picture
+    return Layers(body, layers)
+
+
+def _body(matte: Mask, foreground: Image, plate: Image, mattes: list[Mask], ramps: list[Mask]) -> tuple[Image, Image]:
+    """The person without arms (premultiplied, with alpha), and what that looks like over the plate."""
+    gone = np.zeros_like(matte)
+    for alpha, ramp in zip(mattes, ramps):
+        near = cv2.dilate((alpha > 0.01).astype(np.float32), _disc(CREVICE))
+        near = cv2.erode(near, _disc(CREVICE - 3), borderValue=1)  # what shows between fingers goes with them
+        gone = np.maximum(gone, near * _smooth((ramp - WHOLE) / (GONE - WHOLE)))
+    covered = gone > 0.01
+    filled, alpha = _behind(foreground, matte, covered)
+    gone = gone[..., None]
+    colour = (1 - gone) * foreground * matte[..., None] + gone * filled * alpha[..., None]
+    whole = (1 - gone[..., 0]) * matte + gone[..., 0] * alpha
+    body = np.concatenate([colour, whole[..., None]], 2).astype(np.float32)
+    return body, colour + (1 - whole[..., None]) * plate
+
+
+def _behind(foreground: Image, matte: Mask, covered: Bits) -> tuple[Image, Mask]:
+    """Colours and alpha of the body where an arm covers it: what is around it, continued."""
+    known = ~covered
+    alpha = membrane(np.repeat(np.where(known, matte, 0)[..., None], 3, 2).astype(np.float32), known)[..., 0]
+    alpha = np.where(known, matte, _smooth((alpha - 0.4) / 0.2)).astype(np.float32)
+    unknown = np.maximum(covered.astype(np.float32), (matte < 0.95).astype(np.float32))
+    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_)), alpha
+
+
+def _limb_matte(image: Image, matte: Mask, arm: Arm) -> Mask:
+    """Alpha of forearm and hand."""
+    picture = (image * 255).round().astype(np.uint8)
+    limb = _segment(picture, matte, arm)
+    radius = max(round(BAND * matte.shape[1] / 512), 1)
+    inner = cv2.erode(limb.astype(np.uint8), _disc(radius), borderValue=1) > 0
+    outer = cv2.dilate(limb.astype(np.uint8), _disc(radius)) > 0
+    outside = ~outer | (matte < 0.02) | arm.other
+    alpha = solve_alpha(picture, limb.astype(np.float32), inner & ~outside, outside)
+    return np.minimum(alpha, matte).astype(np.float32)
+
+
+def _segment(picture: NDArray[np.uint8], matte: Mask, arm: Arm) -> Bits:
+    """Which pixels are the arm ``[H, W]``: the capsule and the hand, corrected by colour."""
+    core, capsule, reach = (_capsule(arm, matte.shape, scale) for scale in (CORE, 1.0, REACH))
+    near = reach | (cv2.dilate(arm.hand.astype(np.uint8), _disc(8)) > 0)
+    person = matte > 0.5
+    seeds = np.where(capsule, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    seeds[core | arm.hand] = cv2.GC_FGD
+    seeds[~near | ~person | arm.other] = cv2.GC_BGD
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    if not ((seeds == cv2.GC_FGD).any() and (seeds == cv2.GC_BGD).any()):
+        return np.asarray((capsule | arm.hand) & person & ~arm.other, dtype=np.bool_)
+    part = (slice(max(rows[0] - 30, 0), rows[-1] + 30), slice(max(columns[0] - 30, 0), columns[-1] + 30))
+    found = np.ascontiguousarray(seeds[part])
+    cv2.setRNGSeed(0)
+    cv2.grabCut(np.ascontiguousarray(picture[part]), found, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS,
+                cv2.GC_INIT_WITH_MASK)
+    limb = np.zeros(matte.shape, dtype=np.uint8)
+    limb[part] = (found == cv2.GC_FGD) | (found == cv2.GC_PR_FGD)
+    limb = cv2.morphologyEx(limb, cv2.MORPH_OPEN, _disc(2)) | arm.hand.astype(np.uint8)
+    return np.asarray((limb > 0) & person & ~arm.other, dtype=np.bool_)
+
+
+def _capsule(arm: Arm, shape: tuple[int, ...], scale: float) -> Bits:
+    """Between two circles."""
+    out = np.zeros(shape[:2], np.uint8)
+    bone = arm.wrist - arm.elbow
+    across = np.array([-bone[1], bone[0]]) / max(float(np.linalg.norm(bone)), 1.0)
+    first, last = (radius * scale for radius in arm.radius)
+    corners = [arm.elbow + across * first, arm.wrist + across * last, arm.wrist - across * last, arm.elbow - across * first]
+    cv2.fillConvexPoly(out, np.round(np.stack(corners)).astype(np.int32), 1)
+    for centre, radius in ((arm.elbow, first), (arm.wrist, last)):
+        cv2.circle(out, [int(value) for value in centre], max(round(radius), 1), 1, -1)
+    return out > 0
+
+
+def _along(arm: Arm, shape: tuple[int, ...]) -> Mask:
+    """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them."""
+    H, W = shape[:2]
+    y, x = np.mgrid[:H, :W].astype(np.float32) + 0.5
+    bone = (arm.wrist - arm.elbow).astype(np.float32)
+    return np.asarray(((x - arm.elbow[0]) * bone[0] + (y - arm.elbow[1]) * bone[1]) / max(float(bone @ bone), 1.0), np.float32)
+
+
+def _smooth(x: Mask) -> Mask:
+    t = np.clip(x, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    size = 2 * max(radius, 1) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)

@@ -1,0 +1,102 @@
+"""Forearms and hands as layers of their own: each moves by its own field before the body, which is continued behind it.
+
+One smooth field over the whole person would drag the torso along with a hand that passes before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from render.types import RenderDrive, RenderSource, Surface
+from render.warp import STRIDE, draw_surface, enlarge, field_matrix, sample, smooth_field
+
+MARGIN = 24  # px around a limb's window
+SEEN = 0.02  # alpha from which a pixel of the layer counts
+ARTICULATION = 5.0  # px between mesh and field from which fingers beside the mesh are old ones
+
+Box = tuple[int, int, int, int]  # x0, y0, width, height px
+
+
+def prepare_limbs(source: RenderSource) -> None:
+    """Each limb's field over the whole frame, and the extent of its layer."""
+    for index, limb in enumerate(source.limbs):
+        source.cache[f"limb_field_{index}"] = field_matrix(limb.control.cpu(), source.size).to(limb.control.device)
+        rows, columns = (limb.layer[3] > SEEN).nonzero().unbind(1)
+        places = torch.stack([columns, rows], 1) if len(rows) else rows.new_zeros(1, 2)
+        source.cache[f"limb_extent_{index}"] = torch.stack([places.amin(0), places.amax(0) + 1])
+
+
+def draw_limbs(frame: Tensor, alpha: Tensor, flow: Tensor, hands: Tensor, source: RenderSource,
+               drive: RenderDrive) -> list[Tensor]:
+    """Lay the limbs over the frame, the farthest first (all in place).
+
+    Args: frame ``[B, 3, H, W]``, alpha ``[B, 1, H, W]``, flow ``[B, 2, H, W]`` px, hands ``[B, 1, H, W]`` where a hand's
+    mesh is drawn. Returns ``[B, 1, H, W]`` for each limb: how much of it is seen.
+    """
+    seen = [torch.zeros_like(alpha) for _ in source.limbs]
+    for index in sorted(range(len(source.limbs)), key=lambda i: source.limbs[i].depth):
+        _draw_limb(index, frame, alpha, flow, hands, seen, source, drive)
+    return seen
+
+
+def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Tensor, seen: list[Tensor],
+               source: RenderSource, drive: RenderDrive) -> None:
+    limb, control = source.limbs[index], drive.limbs[index]
+    coarse = smooth_field(source.cache[f"limb_field_{index}"], control - limb.control, source.size)
+    box = _window(source.cache[f"limb_extent_{index}"], control - limb.control, source.size)
+    if box is None:
+        return
+    x0, y0, width, height = box
+    rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
+    cells = slice(y0 // STRIDE, (y0 + height) // STRIDE), slice(x0 // STRIDE, (x0 + width) // STRIDE)
+    corner = coarse.new_tensor([x0, y0])[:, None, None]
+    window = enlarge(coarse[:, :, cells[0], cells[1]] - corner) + corner
+    keep = torch.ones_like(window[:, :1])
+    if limb.hand is not None:
+        _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box)
+    layer = sample(limb.layer[None], window) * keep
+    if drive.fade is not None:
+        layer = layer * drive.fade[:, index].view(-1, 1, 1, 1)
+    behind = 1 - layer[:, 3:]
+    frame[:, :, rows, columns] = layer[:, :3] + behind * frame[:, :, rows, columns]
+    alpha[:, :, rows, columns] = layer[:, 3:] + behind * alpha[:, :, rows, columns]
+    for other in seen:
+        other[:, :, rows, columns] *= behind
+    seen[index][:, :, rows, columns] = layer[:, 3:]
+    flow[:, :, rows, columns] = torch.where(layer[:, 3:] > 0.5, window, flow[:, :, rows, columns])
+
+
+def _window(extent: Tensor, moved: Tensor, size: tuple[int, int]) -> Box | None:
+    """Where the layer can come to lie in any frame of the batch, on the field's grid and inside the frame."""
+    H, W = size
+    low = (extent[0] + moved.amin((0, 1)).clamp(max=0) - MARGIN).floor().long()
+    high = (extent[1] + moved.amax((0, 1)).clamp(min=0) + MARGIN).ceil().long()
+    x0, y0 = (max(int(value) // STRIDE * STRIDE, 0) for value in low)
+    x1, y1 = min(-(-int(high[0]) // STRIDE) * STRIDE, W), min(-(-int(high[1]) // STRIDE) * STRIDE, H)
+    return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
+
+
+def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, vertices: Tensor, box: Box) -> None:
+    """Where the hand's mesh is seen it decides; beside it, old fingers disappear once the hand has bent (in place)."""
+    fragments, attributes = draw_surface(surface, vertices, box)
+    covered = fragments.mask[:, None].to(window.dtype)
+    trust = attributes[:, 2:3] * covered
+    weight = F.avg_pool2d(trust, 5, 1, 2) * covered
+    change = (attributes[:, :2] - window) * weight
+    apart = (change.norm(dim=1, keepdim=True).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1))[..., None, None]
+    window += change
+    hands.copy_(torch.maximum(hands, covered))
+    own = _shown(surface, window)
+    bent = (apart / ARTICULATION - 0.5).clamp(0, 1)
+    beside = own * (1 - F.max_pool2d(covered, 5, 1, 2))
+    keep -= bent * beside
+
+
+def _shown(surface: Surface, flow: Tensor) -> Tensor:
+    """``[B, 1, h, w]``: 1 where the flow shows a place of the picture that lies in the box of the hand's fingers."""
+    hand = surface.source[surface.trust > 0.5]
+    low, high = hand.amin(0)[:, None, None], hand.amax(0)[:, None, None]
+    inside = ((flow >= low) & (flow <= high)).all(1, keepdim=True)
+    return inside.to(flow.dtype)
