@@ -26,6 +26,7 @@ from chatanyone.evaluation.studio import (
     HEAD, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, UPPER_BODY, Variant, available)
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import Portrait, prepare_portrait
+from chatanyone.vision import Hand, PoseLandmarks, detect_hands, person_mask
 from render.types import RenderDrive
 
 EVERY, COUNT = 6, 20  # of a clip's frames: every sixth, at most so many
