@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,9 @@ NetT = TypeVar("NetT", bound=nn.Module)
 
 # kind of a weights file → the package that ships it, as weights/<kind>.safetensors
 PACKAGES = {"audio_encoder": "motion", "face": "motion", "body": "motion", "render": "render"}
+
+# Parts of the renderer that settings may switch off, named as the arguments of `Renderer.forward`.
+ABLATIONS = ("hand_injection", "face_refine", "implicit_offset")
 
 # Tiny nets for `weights: random`; they fit together.
 TINY: dict[str, dict[str, Any]] = {
@@ -141,7 +145,9 @@ def renderer(config: Config, where: torch.device) -> Any:
         return lambda source, drive: draw(source, drive, coarse_flow(source, drive)).frame
     from render.renderer import Renderer
 
-    return _net(Renderer, "render", config.render.weights, where, {"precision": config.precision})
+    net = _net(Renderer, "render", config.render.weights, where, {"precision": config.precision})
+    off = {part: False for part in ABLATIONS if not getattr(config.render, part)}
+    return partial(net, **off) if off else net
 
 
 def _net(kind_of_net: Callable[..., NetT], kind: str, weights: str, where: torch.device, given: dict[str, Any]) -> NetT:

@@ -126,6 +126,9 @@ class RenderConfig:
 
     weights: str = SHIPPED  # shipped, random, or a path
     use_networks: bool = True  # False: geometry alone, no learned correction
+    hand_injection: bool = True  # False: the generator is not shown the drawn hands (ablation)
+    face_refine: bool = True  # False: no face pass (ablation)
+    implicit_offset: bool = True  # False: Eq. 2 without its learned offset Δ (ablation)
     cache: str | None = None  # folder of prepared portraits; None: the user's cache folder
 
     def __post_init__(self) -> None:

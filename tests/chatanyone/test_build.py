@@ -113,3 +113,12 @@ def test_shipped_weights_stay_small() -> None:
     files = [path for package in ("motion", "render") for path in (root / package).rglob("*.safetensors")]
     assert {path.stem for path in files} == {"audio_encoder", "face", "body", "render", "head", "hands"}
     assert sum(path.stat().st_size for path in files) < 40e6  # bytes, the budget of all default weights
+
+
+def test_parts_of_the_renderer_can_be_switched_off(config: Config) -> None:
+    where = torch.device("cpu")
+    whole = build.renderer(config, where)
+    assert isinstance(whole, torch.nn.Module)
+    for part in build.ABLATIONS:
+        settings = load_config(CONFIGS / "debug.yaml", {f"render.{part}": False})
+        assert build.renderer(settings, where).keywords == {part: False}
