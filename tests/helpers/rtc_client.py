@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ def live_config(**settings: Any) -> Config:
 @asynccontextmanager
 async def stand_in_server(engines: Any = None, **settings: Any) -> AsyncIterator[Server]:
     """A server with the stand-in."""
-    async with serving(live_config(**settings), engines or StandInEngines(SMALL)) as server:
+    async with serving(live_config(**settings), engines or StandInEngines(SMALL, pictures=2)) as server:
         yield server
 
 
@@ -94,7 +95,7 @@ class Client:
         """Types of the messages that came."""
         return {message["type"] for message in self.messages}
 
-    async def until(self, condition: Callable[[], Any], within_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], within_s: float = 40.0) -> None:
         """Waits for something to become true."""
         async with asyncio.timeout(within_s) if hasattr(asyncio, "timeout") else _timeout(within_s):
             while not condition():
@@ -138,7 +139,7 @@ async def calling(server: Server, session: dict[str, Any] | None = None, microph
                 text = await answer.text()
                 assert answer.status == 201, text
                 client.location = answer.headers["Location"]
-            client.codec = "VP8" if "VP8/90000" in text else "H264"
+            client.codec = _first_codec(text)
             await client.connection.setRemoteDescription(RTCSessionDescription(text, "answer"))
             yield client
         finally:
@@ -184,6 +185,13 @@ async def vanish(client: Client) -> None:
     """As if the power went: no goodbye, no answer to anything."""
     for transport in client.connection._RTCPeerConnection__iceTransports:  # type: ignore[attr-defined]
         await transport._connection.close()
+
+
+def _first_codec(answer: str) -> str:
+    """The one that the server sends with."""
+    payload = re.search(r"^m=video \d+ \S+ (\d+)", answer, re.MULTILINE)
+    name = re.search(rf"^a=rtpmap:{payload[1] if payload else 0} (\w+)/", answer, re.MULTILINE)
+    return name[1] if name else ""
 
 
 def _offer_media(client: Client, microphone: MediaStreamTrack | None, channel: bool, codec: str | None) -> None:
