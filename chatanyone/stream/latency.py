@@ -77,7 +77,7 @@ class Measurement:
 
     async def run(self, onsets: int, mouth: bool = True) -> Report:
         """So many of each kind; `mouth`: also looks at the lips in the pictures."""
-        report, loop = Report(), asyncio.get_running_loop()
+        report = Report()
         watching = asyncio.create_task(self._watch())
         for _ in range(onsets):
             report.at_once.append(await self._onset(real_time=False))
@@ -88,8 +88,7 @@ class Measurement:
         watching.cancel()
         report.stats = dict(self.session.stats())
         report.title = (f"{self.session.size[0]} × {self.session.size[1]} at {float(self.session.fps):g} pictures a second, "
-                        f"{onsets} onsets of each kind, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, "
-                        f"t0 + {loop.time() - self._seen[0][0]:.0f} s")
+                        f"{onsets} onsets of each kind, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         return report
 
     async def _watch(self) -> None:

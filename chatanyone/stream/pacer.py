@@ -31,6 +31,7 @@ MOST_AHEAD = 2
 SPARE_S = 0.015  # between a unit being ready and being due, beyond what the engine mostly needs (our choice)
 _SHORTEST_LEAD_S, _LONGEST_LEAD_S = 0.02, float(MOST_AHEAD * UNIT_S)
 _FIRST_LEAD_S = 0.11
+_FIRST_STEPS = 3  # of an engine: they fill its caches and say nothing of the next ones
 MISSES, WITHIN_UNITS = 6, 45  # so many underruns within six seconds lower the rate (our choice)
 _STUCK_S = 0.4
 
@@ -114,12 +115,14 @@ class Pacer:
 
     def on_made(self, made: Made) -> None:
         took = asyncio.get_running_loop().time() - self._sent.popleft()
-        self.stats.time("step", took)
+        if made.number >= _FIRST_STEPS:
+            self.stats.time("step", took)
         self.stats.time("busy", made.busy_s)
         for part, seconds in made.parts_s.items():
             self.stats.time(part, seconds)
         usual = self.stats.percentile("step", 95, last=64)
-        self.lead_s = min(max(usual + SPARE_S, _SHORTEST_LEAD_S), _LONGEST_LEAD_S)
+        if usual == usual:  # there is one
+            self.lead_s = min(max(usual + SPARE_S, _SHORTEST_LEAD_S), _LONGEST_LEAD_S)
         self._ready.append(made)
 
     def on_notice(self, sentence: str) -> None:

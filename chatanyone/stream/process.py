@@ -16,6 +16,7 @@ from chatanyone.config import Config
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.stream import worker
 from chatanyone.stream.engine import Made, Step
+from chatanyone.stream.portable import plain
 from chatanyone.stream.ring import Ring
 from chatanyone.stream.types import UNIT_SAMPLES
 from chatanyone.stream.units import UNIT_FRAMES
@@ -59,7 +60,8 @@ class ProcessEngine:
     def step(self, step: Step) -> None:
         """See `Engine.step`."""
         self._steps += 1
-        self._send("step", step, self._free.pop())
+        style = None if step.style is None else plain(step.style[0])
+        self._send("step", replace(step, style=None), self._free.pop(), style)
 
     def cut(self) -> None:
         """See `Engine.cut`."""

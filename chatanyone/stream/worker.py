@@ -2,7 +2,8 @@
 
 It is told what to do over a pipe, one message at a time, and answers in order:
 
-    open (ring, portrait's path) → ready (lag)      step (step, slot) → made (number, slot, seconds of each part)
+    open (ring, portrait's path) → ready (lag)
+    step (step, slot, style or None) → made (number, slot, pictures, seconds, seconds of each part)
     anything that fails → error (a sentence), and the process ends; a closed pipe ends it silently
 """
 
@@ -12,9 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from chatanyone.stream.portable import PlainStyle, restored
 
 if TYPE_CHECKING:
     from chatanyone.config import Config
@@ -71,8 +75,10 @@ class _Session:
         self.lag = self._drawer.lag
         self._cut_before: Callable[[], int] = lambda: self._ring.cut_before
 
-    def step(self, step: Step, slot: int) -> tuple[Any, ...]:
+    def step(self, step: Step, slot: int, style: PlainStyle | None) -> tuple[Any, ...]:
         started = time.perf_counter()
+        if style is not None:
+            step = replace(step, style=(restored(style),))
         parts = self._drawer.step(step, self._cut_before, self._ring.slot(slot, step.pictures))
         return "made", step.number, slot, step.pictures, time.perf_counter() - started, parts
 

@@ -17,10 +17,11 @@ from chatanyone.portrait import Portrait
 from chatanyone.stream.drawer import Drawer
 from chatanyone.stream.engine import Step
 from chatanyone.stream.gate import MouthGate
+from chatanyone.stream.portable import plain, restored
 from chatanyone.stream.types import Dials, SessionState
 from chatanyone.stream.units import UNIT_FRAMES, speech_before
 from motion.style import GROUP_INDICES, LIVELY
-from motion.types import BodyMotion, FaceMotion
+from motion.types import BodyMotion, FaceMotion, StyleRange
 
 MOUTH = GROUP_INDICES[0]
 
@@ -145,6 +146,18 @@ def test_a_style_is_swapped_while_the_motion_flows_on(stages: Stages, tiny_confi
     assert smile[-4:].mean() > smile[:16].mean() + 0.1
     for style_now in (None, Style()):
         drawer.step(_step(20, style=(style_now,)), lambda: 0, out)
+
+
+def test_styles_survive_the_way_into_another_process() -> None:
+    styles = [Style(), Style(dataclasses.replace(LIVELY)), Style(StyleRange(None, torch.rand(6))), Style(StyleRange()),
+              Style(dataclasses.replace(LIVELY), FaceMotion.unpack(torch.rand(9, 58)), torch.rand(58))]
+    for style in styles:
+        parts = plain(style)
+        assert all(isinstance(part, np.ndarray) for part in parts.values())
+        assert plain(restored(parts)).keys() == parts.keys()
+        for name, part in plain(restored(parts)).items():
+            np.testing.assert_array_equal(part, parts[name])
+    assert restored(plain(None)) == Style()
 
 
 def test_pictures_of_a_person_move(stages: Stages, tiny_config: Config, portrait_file: Path) -> None:

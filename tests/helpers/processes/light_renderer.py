@@ -29,7 +29,7 @@ def serve(pipe: Connection, config: Any) -> None:
                 os._exit(1)
             pipe.send(("ready", 8000))
         elif ring is not None:
-            step, slot = rest
+            step, slot, _ = rest
             if behaviour == "hangs":
                 time.sleep(3600)
             if behaviour == "dies" and step.number == 3:
