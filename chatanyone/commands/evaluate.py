@@ -8,6 +8,8 @@ from typing import Any
 
 from chatanyone.commands.options import add_machine_options, add_verb, settings
 
+_WEIGHTS = {"inception": "FID", "alexnet": "LPIPS", "i3d": "FVD", "arcface": "CSIM"}
+
 
 def add(verbs: Any) -> None:
     """Declares the verb."""
@@ -23,6 +25,8 @@ def add(verbs: Any) -> None:
                       help="where to measure with the rendering nets off (beside)")
     verb.add_argument("--fresh", action="store_true", help="measure again what lies in the work folder")
     verb.add_argument("--task-model", metavar="FILE", help="MediaPipe's face landmarker (.task) with 52 scores")
+    for name, metric in _WEIGHTS.items():
+        verb.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"weights for {metric}, see docs/metrics.md")
     add_machine_options(verb)
 
 
@@ -35,4 +39,5 @@ def _run(options: argparse.Namespace) -> None:
     only = tuple(name.strip() for name in options.only.split(",") if name.strip())
     evaluate(Request(
         output=options.output, portraits=options.portraits, voices=options.voices, clips=options.clips, work=options.work,
-        only=only, limit=options.limit, geometry=options.geometry_only, fresh=options.fresh), config)
+        only=only, limit=options.limit, geometry=options.geometry_only, fresh=options.fresh,
+        weights={name: path for name in _WEIGHTS if (path := getattr(options, name))}), config)

@@ -33,6 +33,7 @@ KINDS = {"inception": "FID", "alexnet": "LPIPS", "i3d": "FVD", "arcface": "CSIM"
 FVD_FRAMES, FVD_SIDE = 16, 224
 # ArcFace's template of five points in 112 × 112: eyes, nose, mouth corners (Deng et al. 2019, insightface).
 _TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+_SIDE = 112
 _EYES, _NOSE, _CORNERS = ((33, 133), (362, 263)), 1, (61, 291)
 
 
@@ -120,7 +121,9 @@ def aligned(picture: Image, points: NDArray[np.float32]) -> Image:
     five = np.array([*(points[list(eye), :2].mean(0) for eye in _EYES), points[_NOSE, :2],
                      *(points[corner, :2] for corner in _CORNERS)], np.float64)
     matrix, _ = cv2.estimateAffinePartial2D(five, _TEMPLATE, method=cv2.LMEDS)
-    return np.asarray(cv2.warpAffine(picture, matrix, (112, 112), flags=cv2.INTER_AREA))
+    fine = max(1, round(1 / float(np.hypot(matrix[0, 0], matrix[1, 0]))))  # shrinking: sample finely, then average
+    large = cv2.warpAffine(picture, fine * matrix, (_SIDE * fine, _SIDE * fine), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(large, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
 
 
 def tensors(path: Path) -> dict[str, Tensor]:

@@ -170,9 +170,10 @@ def _neutral(session: Session, variant: Variant, portrait: Portrait, source: _So
     scene = session.studio.engine(variant).stages.scene(portrait)
     picture = scene(*neutral_motion(1))[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     points = lips.face_landmarks(picture, portrait.face.numpy(), passes=2)
-    if points is None:
+    given = lips.face_landmarks(source.image, portrait.face.numpy(), passes=2)
+    if points is None or given is None:
         return {}
-    return {"geometry": pixels.geometry_error(points, portrait.face.numpy()), **{
+    return {"geometry": pixels.geometry_error(points, given), **{
         f"{name} sharpness": value for name, value in source.compared(picture, points).items() if "sharpness" in name}}
 
 
