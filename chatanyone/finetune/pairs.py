@@ -130,8 +130,8 @@ def pair_of(driver: Driver, look: Look) -> RenderPair:
     return RenderPair(
         foreground=source.foreground[None], matte=source.matte[None], plate=source.plate[None], target=target[None],
         target_alpha=alpha, area=areas(look)[None, None], frame=proposal.frame, alpha=proposal.alpha, control=proposal.face,
-        flow_quarter=F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear"), coarse=coarse, true_flow=coarse.clone(),
-        seen=torch.zeros_like(coarse[:, :1]), box=torch.tensor([source.face_box]),
+        flow_quarter=F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear"), coarse=coarse,
+        true_flow=coarse.clone(), seen=torch.zeros_like(coarse[:, :1]), box=torch.tensor([source.face_box]),
         face_source=source.face_keypoints[None], face_drive=drive.face_keypoints,
         body_source=source.body_keypoints[None], body_drive=drive.body_keypoints)
 

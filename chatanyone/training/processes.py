@@ -14,11 +14,12 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 
+_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun, then kinds of MPI
 _PATIENCE = timedelta(hours=2)  # how long the others wait while the first one validates, draws and saves
 
 
 class Processes:
-    """This process among all; alone unless `accelerate launch` (or torchrun) started it.
+    """This process among all; alone unless `accelerate launch`, torchrun or MPI started it.
 
     Args:
         device: auto | cpu | cuda; with many processes each takes the GPU of its own.
@@ -29,7 +30,7 @@ class Processes:
 
     def __init__(self, device: str = "auto") -> None:
         self.rank, self.count = 0, 1
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if any(int(os.environ.get(name, "1")) > 1 for name in _COUNTS):
             from accelerate import PartialState
 
             state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)

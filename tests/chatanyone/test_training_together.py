@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from chatanyone.training import Processes
-from tests.helpers.together import one_step, start
+from motion.training.motion_data import Clip, write_clips
+from tests.helpers.together import REPOSITORY, one_step, start
 
 RTOL, ATOL = 1e-5, 1e-6  # float32 sums in another order
 
@@ -71,3 +76,25 @@ def test_resumed_equals_uninterrupted(ranks: list[dict[str, Tensor]]) -> None:
 
 def test_one_that_is_asked_to_stop_stops_both(ranks: list[dict[str, Tensor]]) -> None:
     assert [int(part(found, "stopped")["step"]) for found in ranks] == [3, 3]
+
+
+@pytest.mark.slow
+def test_the_command_on_two_processes(tmp_path: Path) -> None:
+    """The real entry point, broken off and taken up again. (`accelerate launch` starts GPUs through the same torchrun; for
+    processors alone it would need MPI.)"""
+    data = tmp_path / "clips"
+    data.mkdir()
+    waves = [0.3 + 0.2 * torch.sin(torch.arange(130)[:, None] / 3 + torch.arange(n)) for n in (6, 58, 144, 13, 8)]
+    for split in ("train", "held_out"):
+        write_clips(data / f"{split}_0.safetensors", [Clip(*waves)] * 3)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("motion-face:\n  net: {width: 16, depth: 1, heads: 2, ratio: 2, previous: 8}\n  total_batch: 16\n")
+    for steps in ("3", "5"):
+        subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "chatanyone",
+             "train", "motion-face", "--data", str(data), "--config", str(settings),
+             "--output", str(tmp_path / "face.safetensors"), "--steps", steps,
+             "--batch", "8", "--log-every", "1", "--precision", "fp32", "--device", "cpu"],
+            check=True, cwd=REPOSITORY, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    rows = [json.loads(line) for line in (tmp_path / "face.run" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["event"] == "train"] == [1, 2, 3, 4, 5], "the main process alone writes"

@@ -150,7 +150,7 @@ def start(folder: Path, count: int) -> None:
                for rank in range(count)]
     try:
         for process in running:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=400)
             if process.returncode:
                 raise AssertionError(errors.decode()[-3000:])
     finally:
