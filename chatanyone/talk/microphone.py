@@ -44,7 +44,7 @@ class Microphone:
         self._noticed = 0  # where the detector says that it began
         self.by_button = by_button
 
-    def push(self, samples: NDArray[np.float32], threshold: float) -> list[Spoke]:
+    def push(self, samples: NDArray[np.float32], threshold: float, floor: float = 0.0) -> list[Spoke]:
         """What the detector makes of `samples`, ``[n]``. With the button, nothing: `press` and `release` decide."""
         if self.start is None:  # what ended with the last `push` was taken by now
             self._forget(self.end - (LONGEST if self.by_button else PRE_ROLL + SAMPLE_RATE_HZ // 2))
@@ -53,7 +53,8 @@ class Microphone:
         if self.by_button:
             self._forget(self.end - LONGEST)
             return []
-        events, self._state = self._vad.step(samples, self._state, threshold=threshold, silence_ms=self.silence_ms)
+        events, self._state = self._vad.step(samples, self._state, threshold=threshold, silence_ms=self.silence_ms,
+                                             floor=floor)
         spoke: list[Spoke] = []
         for event in events:
             spoke.append(self._begin(event.sample) if event.kind == "start" else self.stop(event.sample))

@@ -18,7 +18,8 @@ class TurnConfig:
     """When somebody's turn begins and ends."""
 
     threshold: float = 0.5  # of the voice detector, 0.05 to 0.95
-    echo_margin: float = 0.2  # added to the threshold while the avatar speaks: its own voice may reach the microphone
+    echo_margin: float = 0.1  # added to the threshold while the avatar speaks: its own voice may reach the microphone
+    echo_floor: float = 0.02  # while it speaks, quieter sound (root mean square) is nobody: what echo cancelling leaves over
     speech_ms: int = 64  # voice shorter than this is not speech
     silence_ms: int = 500  # a pause this long ends the user's turn
     confirm_ms: int = 400  # without an ear, speech longer than this is an interruption and not a cough
@@ -28,6 +29,7 @@ class TurnConfig:
     def __post_init__(self) -> None:
         between("live.talk.turns.threshold", self.threshold, 0.05, 0.95)
         between("live.talk.turns.echo_margin", self.echo_margin, 0, 0.5)
+        between("live.talk.turns.echo_floor", self.echo_floor, 0, 1)
         between("live.talk.turns.speech_ms", self.speech_ms, 32, 1000)
         between("live.talk.turns.silence_ms", self.silence_ms, 100, 5000)
         between("live.talk.turns.confirm_ms", self.confirm_ms, 32, 5000)

@@ -65,7 +65,8 @@ class Turns:
             self._session.hear(samples)
         reply = self.answers.current
         sounding = reply is not None and reply.sounding and not reply.paused
-        for spoke in self.microphone.push(samples, self.state.threshold + self._config.echo_margin * sounding):
+        threshold = min(self.state.threshold + self._config.echo_margin * sounding, 0.95)
+        for spoke in self.microphone.push(samples, threshold, self._config.echo_floor * sounding):
             self._on_spoke(spoke)
         if self.state.mode == "mirror":
             self._mirror.pass_on()

@@ -58,7 +58,6 @@ class Vad:
 
     Args:
         speech_ms: voice shorter than this is not speech.
-        silence_ms: a pause this long ends speech.
 
     Raises:
         ConfigError: the package `silero-vad` is missing.
@@ -77,22 +76,29 @@ class Vad:
         zeros = np.zeros((2, 1, 128), np.float32), np.zeros(_CONTEXT, np.float32), np.zeros(0, np.float32)
         return VadState(*zeros, position=position)
 
-    def step(self, samples: NDArray[np.float32], state: VadState, *, threshold: float = 0.5,
-             silence_ms: int = 500) -> tuple[list[VadEvent], VadState]:
-        """What began or ended in `samples`, ``[any length]``, and the new state. Any chunking gives the same events."""
-        sound = np.concatenate([state.rest, np.asarray(samples, np.float32)])
+    def step(self, samples: NDArray[np.float32], state: VadState, *, threshold: float = 0.5, silence_ms: int = 500,
+             floor: float = 0.0) -> tuple[list[VadEvent], VadState]:
+        """What began or ended in `samples`, ``[any length]``, and the new state. Any chunking gives the same events.
+
+        Args:
+            threshold: probability from which a window is a voice.
+            silence_ms: a pause this long ends speech.
+            floor: windows whose root mean square is below this hold nobody's voice.
+        """
+        sound = np.concatenate([state.rest, np.nan_to_num(np.asarray(samples, np.float32)).clip(-1, 1)])
         whole = len(sound) // WINDOW * WINDOW
         events: list[VadEvent] = []
         state = replace(state, rest=sound[whole:].copy())
         for start in range(0, whole, WINDOW):
-            voice, state = self._judge(sound[start:start + WINDOW], state)
+            window = sound[start:start + WINDOW]
+            voice, state = self._judge(window, state)
+            voice *= float(np.sqrt((window ** 2).mean()) >= floor)
             event, state = self._decide(voice, state, threshold, silence_ms * _PER_MS)
             events += [event] if event else []
         return events, state
 
     def _judge(self, window: NDArray[np.float32], state: VadState) -> tuple[float, VadState]:
         """The probability of a voice in one window."""
-        window = np.clip(np.nan_to_num(window), -1, 1)
         heard = np.concatenate([state.context, window])[None]
         voice, net = self._net.run(None, {"input": heard, "state": state.net, "sr": self._rate})
         return float(voice[0, 0]), replace(state, net=net, context=window[-_CONTEXT:], position=state.position + WINDOW)

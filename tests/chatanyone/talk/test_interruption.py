@@ -206,8 +206,8 @@ def test_the_button_ends_the_answer_for_good() -> None:
 
 
 def test_while_speaking_the_threshold_is_raised_against_echo() -> None:
-    """A voice of probability 0.6 starts a turn in silence, and nothing while the avatar speaks."""
-    weak = hum(0.8, loud=0.06 * 2 ** 0.5)
+    """A voice of probability 0.55 starts a turn in silence, and nothing while the avatar speaks."""
+    weak = hum(0.8, loud=0.055 * 2 ** 0.5)
 
     async def main(speaking: bool) -> bool:
         talk = await answering(FakeParts()) if speaking else await open_talk(FakeParts())
@@ -216,6 +216,16 @@ def test_while_speaking_the_threshold_is_raised_against_echo() -> None:
         return "input_audio_buffer.speech_started" in talk.names()
 
     assert run(main(False)) and not run(main(True))
+
+
+def test_while_speaking_quiet_sound_is_taken_for_what_echo_cancelling_left() -> None:
+    async def main(floor: float) -> bool:
+        talk = await answering(FakeParts(turns=TurnConfig(echo_floor=floor)))
+        await talk.hear(hum(0.8, loud=0.15 * 2 ** 0.5))
+        await talk.close()
+        return "chatanyone.paused" in talk.names()
+
+    assert run(main(0.14)) and not run(main(0.16))
 
 
 def test_half_duplex_ignores_what_comes_while_the_avatar_speaks() -> None:
