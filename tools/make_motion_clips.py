@@ -2,7 +2,8 @@
 
     python tools/make_motion_clips.py --corpus corpus --encoder motion/weights/audio_encoder.safetensors --output clips
 
-Clips belong to the encoder they were made with; make them anew when it changes.
+Clips belong to the encoder they were made with; make them anew when it changes. Mouths are performed anew as well: in the
+style of the shard's speaker, or, for recordings and other voices without one, in a random one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from chatanyone.checkpoints import load_weights, read_info
 from motion.audio.encoder import AudioEncoder
 from motion.audio.features import AudioStream
+from motion.training.articulation import MouthStyle, mouth_curves, random_style
 from motion.training.augment import augment_samples
 from motion.training.corpus import read_shard
 from motion.training.motion_data import make_clip, write_clips
@@ -46,7 +48,9 @@ def make_shard(source: Path, target: Path, stream: AudioStream, first_seed: int)
         rng = np.random.default_rng(seed + 7)
         clean = "held_out" in source.name or rng.random() < CLEAN_SHARE
         features = stream.parallel(heard(item.speech.samples, rng, clean))
-        clips.append(make_clip(item.speech, np.asarray(item.expression, np.float64), features, seed))
+        style = random_style(rng) if item.style == MouthStyle() else item.style
+        mouth = mouth_curves(item.speech, style=style, rng=rng)
+        clips.append(make_clip(item.speech, np.asarray(mouth, np.float64), features, seed))
     write_clips(target, clips)
 
 
