@@ -60,7 +60,7 @@ def test_every_icon_is_drawn(page: Path, elements: list[tuple[str, dict[str, str
     drawn = set(re.findall(r'<symbol id="([a-z]+)"', (page / "icons.svg").read_text()))
     used = {str(attributes["href"]).split("#")[1] for tag, attributes in elements if tag == "use"}
     for script in page.glob("*.js"):
-        used |= set(re.findall(r'icon\("([a-z]+)"\)', script.read_text())) | set(re.findall(r'icon: "([a-z]+)"', script.read_text()))
+        used |= set(re.findall(r'icon(?:\(|: )"([a-z]+)"', script.read_text()))
     assert used <= drawn
 
 

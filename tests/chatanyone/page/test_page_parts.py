@@ -17,8 +17,8 @@ NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = () => Promise.reject(ne
 NAMELESS = """[...document.querySelectorAll('button, input:not([hidden]), select, [role=tab]')].filter((e) => !(
     e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.[0]?.innerText.trim())).map((e) => e.outerHTML)"""
 # What reaches over the right edge, or the edge itself.
-OVERFLOW = """[...document.querySelectorAll('body *')].filter((e) => e.getClientRects().length
-    && e.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(e).position !== 'absolute').map((e) => e.outerHTML)"""
+OVERFLOW = """[...document.querySelectorAll('body *')].filter((e) => e.getClientRects().length &&
+    e.getBoundingClientRect().right > innerWidth + 1 && getComputedStyle(e).position !== 'absolute').map((e) => e.outerHTML)"""
 
 
 def upload(page: Any, name: str, data: bytes, kind: str) -> None:
@@ -36,7 +36,8 @@ def test_a_picture_one_brings_becomes_a_person(visit: Any) -> None:
 
 
 @pytest.mark.parametrize("name, data, kind", [
-    ("notes.jpg", b"these are words, no picture", "image/jpeg"), ("broken.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "image/png")])
+    ("notes.jpg", b"these are words, no picture", "image/jpeg"),
+    ("broken.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 200, "image/png")])
 def test_a_wrong_file_gets_a_sentence(visit: Any, name: str, data: bytes, kind: str) -> None:
     with visit(loud=True) as page:
         upload(page, name, data, kind)

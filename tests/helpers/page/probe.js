@@ -2,8 +2,9 @@
 
 globalThis.probe = {
   // Small grey pictures of every frame that is presented, and the sound's samples, until `stop`.
-  async start(stream, video, workletUrl, width = 64, height = 96) {
-    Object.assign(this, { frames: [], blocks: [], keys: [], marks: {}, width, height, running: true });
+  // crop: left, top, width, height of what is kept, px of the video; null keeps all of it
+  async start(stream, video, workletUrl, width = 64, height = 96, crop = null) {
+    Object.assign(this, { frames: [], blocks: [], keys: [], marks: {}, width, height, crop, running: true });
     addEventListener("keydown", (event) => this.keys.push([event.key, performance.now()]), true);
     this.watch(video);
     await this.listen(stream, workletUrl);
@@ -16,7 +17,8 @@ globalThis.probe = {
     const next = (now, data) => {
       if (!this.running) return;
       video.requestVideoFrameCallback(next);
-      context.drawImage(video, 0, 0, this.width, this.height);
+      const crop = this.crop ?? [0, 0, video.videoWidth, video.videoHeight];
+      context.drawImage(video, ...crop, 0, 0, this.width, this.height);
       const pixels = context.getImageData(0, 0, this.width, this.height).data;
       const grey = new Uint8Array(this.width * this.height);
       for (let i = 0; i < grey.length; i += 1) grey[i] = (pixels[4 * i] + 2 * pixels[4 * i + 1] + pixels[4 * i + 2]) >> 2;

@@ -56,7 +56,7 @@ def read(result: dict[str, Any]) -> Seen:
     grey = np.frombuffer(base64.b64decode(result["grey"]), np.uint8).reshape(-1, result["height"], result["width"])
     blocks = np.asarray(result["blocks"], np.float64).reshape(-1, 3)
     return Seen(shown_s=times[:, 0] / 1000, presented=times[:, 3].astype(np.int64),
-                frames=np.repeat(grey[..., None], 3, axis=-1), sound=np.frombuffer(base64.b64decode(result["sound"]), np.float32),
-                sound_s=blocks[:, 0] / 1000,
+                frames=np.repeat(grey[..., None], 3, axis=-1),
+                sound=np.frombuffer(base64.b64decode(result["sound"]), np.float32), sound_s=blocks[:, 0] / 1000,
                 keys=[(key, at / 1000) for key, at in result["keys"]],
                 marks={name: at / 1000 for name, at in result["marks"].items()})

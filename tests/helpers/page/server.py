@@ -34,7 +34,9 @@ def served(*options: str, log: Path) -> Iterator[str]:
         killer = threading.Timer(READY_S, process.kill)
         killer.start()
         try:
-            yield _address(process, log)
+            address = _address(process, log)
+            killer.cancel()
+            yield address
         finally:
             killer.cancel()
             process.terminate()

@@ -37,13 +37,13 @@ def stop(page: Any) -> None:
     page.wait_for_selector("html[data-call=ended]")
 
 
-def begin_recording(page: Any, width: int = 64, height: int = 96) -> None:
-    """From here on, what is seen and heard is kept. The page must have been visited with `bypass_csp`: the probe's worklet is
-    no file of the server."""
+def begin_recording(page: Any, width: int = 64, height: int = 96, crop: tuple[float, ...] | None = None) -> None:
+    """From here on, what is seen and heard is kept: frames of `width` × `height` px, of all or of `crop` (left, top, width,
+    height, px). The page must have been visited with `bypass_csp`: the probe's worklet is no file of the server."""
     page.evaluate((_HERE / "probe.js").read_text())
-    page.evaluate("""([code, width, height]) => probe.start(chatanyone.talk.call.stream, document.querySelector('#person'),
-                     URL.createObjectURL(new Blob([code], {type: 'text/javascript'})), width, height)""",
-                  [(_HERE / "probe_worklet.js").read_text(), width, height])
+    page.evaluate("""([code, width, height, crop]) => probe.start(chatanyone.talk.call.stream,
+                     document.querySelector('#person'), URL.createObjectURL(new Blob([code], {type: 'text/javascript'})),
+                     width, height, crop)""", [(_HERE / "probe_worklet.js").read_text(), width, height, crop])
 
 
 def end_recording(page: Any) -> Seen:
