@@ -51,7 +51,10 @@ class ProcessEngine:
         """See `Engine.start`."""
         self._loop, self._on_made, self._on_lost = asyncio.get_running_loop(), on_made, on_lost
         self._ready: asyncio.Future[int] = self._loop.create_future()
-        self._launch()
+        try:
+            self._launch()
+        except OSError as error:
+            raise ChatAnyoneError(f"the renderer could not be launched: {error.strerror or error}") from None
         try:
             self.lag = await asyncio.wait_for(asyncio.shield(self._ready), START_S)
         except asyncio.TimeoutError:
@@ -158,7 +161,7 @@ class ProcessEngine:
             self._on_lost(reason)
 
     def _free_all(self) -> None:
-        """Blocks for a moment: process, thread, pipe, memory, in this order."""
+        """Blocks for a moment: process, thread, pipe, memory, in this order; some may never have come to be."""
         if self._reader is not None:
             self._reader.join(_END_S)
             if self._reader.is_alive():
@@ -170,5 +173,5 @@ class ProcessEngine:
         if self._ring is not None:
             self._ring.close(unlink=True)
             self._ring = None
-        if self._process is not None:
+        if self._process is not None and self._process.pid is not None:
             self._process.close()

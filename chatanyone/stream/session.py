@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -20,6 +22,8 @@ from chatanyone.stream.stats import Stats
 from chatanyone.stream.types import IDLE_TURN, Dials, Heard, SessionEvents, SessionState, Unit
 from chatanyone.stream.units import rate
 from chatanyone.stream.voice import Voice
+
+_log = logging.getLogger(__name__)
 
 KEPT_S = 10.0  # how long the rest of an interrupted turn can be gone on with (our choice)
 
@@ -82,6 +86,7 @@ class Session:
             await self.close()
             raise
         self._task = asyncio.create_task(self._pacer.run(), name="pacer")
+        self._task.add_done_callback(self._stopped)
         return self
 
     # What `LiveSession` promises; see there.
@@ -152,7 +157,8 @@ class Session:
         self._voice.hear(_speech(samples))
 
     def set_dials(self, dials: Dials) -> None:
-        self._dials = dials
+        self._dials = Dials(*(_held(value) for value in (dials.expression, dials.pose, dials.gesture)),
+                            {name: _held(value) for name, value in dials.groups.items()})
 
     async def set_style(self, style: Any | None) -> None:
         self._style, self._style_sent = (style,), False
@@ -244,6 +250,13 @@ class Session:
             self._state = state
             self.events.on_state(state)
 
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """A clock that stops for any other reason than ours is a fault, and nobody must wait for it in vain."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("the session's clock stopped", exc_info=error)
+            self.on_end("the session failed because of a fault in the program; its log says more")
+
     async def _close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -252,6 +265,11 @@ class Session:
         self._speech = self._cut = None
         self._room.set()
         self._fanout.close()
+
+
+def _held(dial: float) -> float:
+    """Within ±2; what is no number is natural."""
+    return min(max(float(dial), -2.0), 2.0) if math.isfinite(dial) else 1.0
 
 
 def _speech(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from chatanyone.stream import supervisor
 from chatanyone.stream.engine import Made, Step
 from chatanyone.stream.live import open_session
 from chatanyone.stream.process import ProcessEngine
+from chatanyone.stream.ring import Ring
 from chatanyone.stream.session import Session
 from chatanyone.stream.types import SessionState, Unit
 from chatanyone.stream.units import speech_before
@@ -76,21 +77,35 @@ async def _units(session: Session, until: Callable[[list[Unit]], bool]) -> list[
 
 
 def test_a_session_with_nets(tiny_config: Config, portrait_file: Path) -> None:
-    """The real thing in small: it runs, moves, is killed, and is started again."""
+    """The real thing in small: the person moves."""
     told = Told()
 
     async def main() -> list[Unit]:
         session = await open_session(portrait_file, tiny_config, told, pictures=1)
         assert session.size == (256, 384)
+        units = await _units(session, lambda units: len(units) > 8 and _moves(units))
+        await session.close()
+        return units
+
+    units = asyncio.run(main())
+    assert units[0].frames.shape == (1, 384, 256, 3) and _moves(units) and not told.ends
+    assert not _children()
+
+
+def test_a_renderer_that_is_killed_is_started_again(light: Light) -> None:
+    told = Told()
+
+    async def main() -> list[Unit]:
+        session = await Session(light, told, pictures=1).start()
         units = await _units(session, lambda units: len(units) > 4)
         os.kill(_children()[0], signal.SIGKILL)
-        units += await _units(session, lambda units: len(units) > 8 and _moves(units))
+        units += await _units(session, lambda units: bool(told.notices) and len(units) > 8 and _moves(units))
         await session.close()
         return units
 
     units = asyncio.run(main())
     assert told.notices[0] == "the renderer stopped (it ended with code -9) and is being started again"
-    assert units[0].frames.shape == (1, 384, 256, 3) and _moves(units) and not told.ends
+    assert _moves(units) and not told.ends and [unit.index for unit in units] == sorted(unit.index for unit in units)
     assert not _children()
 
 
@@ -127,8 +142,17 @@ def test_a_cut_reaches_the_renderer_at_once(light: Light) -> None:
     asyncio.run(main())
 
 
-def test_opening_and_closing_leaks_nothing(light: Light) -> None:
+def test_opening_and_closing_leaks_nothing(light: Light, monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptors, threads, processes and shared memory are as before; closing works at any moment."""
+    names, create = [], Ring.create
+
+    def spy(size: tuple[int, int], slots: int) -> Ring:
+        ring = create(size, slots)
+        names.append(ring.shape.name)
+        return ring
+
+    monkeypatch.setattr(Ring, "create", spy)
+
     async def cycle(steps: int) -> None:
         engine = light()
         task = asyncio.create_task(_answers(engine, steps))
@@ -144,7 +168,8 @@ def test_opening_and_closing_leaks_nothing(light: Light) -> None:
     before = _held()
     for steps in (0, 3, 0, 2, 1):
         asyncio.run(cycle(steps))
-    assert _held() == before and before[1:] == (1, [], [])
+    assert _held() == before and before[1:] == (1, [])
+    assert len(names) == 6 and not [name for name in names if Path("/dev/shm", name).exists()]
 
 
 def test_a_renderer_that_dies_three_times_ends_the_session(light: Light) -> None:
@@ -208,10 +233,9 @@ def _children() -> list[int]:
     return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def _held() -> tuple[int, int, list[int], list[str]]:
-    """Open descriptors, threads, renderers, shared memory; executor threads of a finished loop may need a moment."""
+def _held() -> tuple[int, int, list[int]]:
+    """Open descriptors, threads, renderers; executor threads of a finished loop may need a moment."""
     end = time.monotonic() + 2
     while threading.active_count() > 1 and time.monotonic() < end:
         time.sleep(0.01)
-    memory = sorted(path.name for path in Path("/dev/shm").iterdir() if path.name.startswith("psm_"))
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), _children(), memory
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), _children()

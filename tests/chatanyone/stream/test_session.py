@@ -385,6 +385,34 @@ def test_chirps_and_numbers_meet() -> None:
     assert find_chirps(sound_of(units)) == pytest.approx(shown, abs=0.001) and len(shown) == 5
 
 
+def test_a_listener_that_fails_ends_the_session_with_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    events = Recorder()
+
+    def fail(heard: Heard) -> None:
+        raise RuntimeError("somebody else's fault")
+
+    async def main() -> list[Unit]:
+        session = await open_standin(events, SIZE)
+        events.on_heard = fail  # type: ignore[method-assign]
+        turn = session.begin_turn()
+        await session.speak(tone(1), turn)
+        return [unit async for unit in session.units()]
+
+    assert len(run(main())) < 10
+    assert events.ends == ["the session failed because of a fault in the program; its log says more"]
+    assert "somebody else's fault" in caplog.text
+
+
+def test_dials_that_are_no_numbers_are_natural() -> None:
+    async def main() -> None:
+        session = await open_standin(size=SIZE)
+        session.set_dials(Dials(float("nan"), 9.0, -9.0, {"brows": float("inf")}))
+        assert session._dials == Dials(1.0, 2.0, -2.0, {"brows": 1.0})
+        await session.close()
+
+    run(main())
+
+
 def test_wrong_sound_is_refused_in_a_sentence() -> None:
     async def main() -> None:
         session = await open_standin(size=SIZE)

@@ -19,9 +19,9 @@ def serve(pipe: Connection, config: Any) -> None:
         try:
             kind, *rest = pipe.recv()
         except EOFError:
-            return
+            os._exit(0)
         if kind == "close":
-            return
+            os._exit(0)
         if kind == "open":
             ring, behaviour = Ring.attach(rest[0]), os.path.basename(rest[1])
             if behaviour == "refuses":
