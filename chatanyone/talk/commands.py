@@ -16,7 +16,7 @@ from chatanyone.talk.fields import CommandError, flag, known, number, section, s
 Mode = Literal["mirror", "say", "companion", "chat"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 MAX_MESSAGE_CHARS = 32_768
-MAX_DIAL = 2.0
+MAX_DIAL = 2.0  # strengths of groups go down to its negative: some turn a frown into a smile
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def read_changes(session: Mapping[str, Any]) -> SessionChanges:
         language=text_of(session, "language", "session.language", 35),
         voice=text_of(voice, "voice", "session.audio.output.voice", 100),
         turns=_turns(heard), style="" if style is None else text_of(session, "style", "session.style", 100),
-        dials=_dials(dials, "session.dials"), groups=_dials(groups, "session.dials.groups"))
+        dials=_dials(dials, "session.dials", 0), groups=_dials(groups, "session.dials.groups", -MAX_DIAL))
 
 
 def _object(message: str | bytes) -> dict[str, Any]:
@@ -213,8 +213,8 @@ def _turns(heard: Mapping[str, Any]) -> TurnDetection | PushToTalk | None:
                          interrupt=flag(given, "interrupt_response", f"{where}.interrupt_response"))
 
 
-def _dials(given: Any, where: str) -> dict[str, float]:
+def _dials(given: Any, where: str, low: float) -> dict[str, float]:
     if not isinstance(given, dict) or len(given) > 32:
         raise CommandError(f"{where} must be an object of names and strengths", param=where)
-    numbers = {str(name): number(given, name, f"{where}.{name}"[:100], 0, MAX_DIAL) for name in given}
+    numbers = {str(name): number(given, name, f"{where}.{name}"[:100], low, MAX_DIAL) for name in given}
     return {name: value for name, value in numbers.items() if value is not None}

@@ -15,7 +15,7 @@ How the server uses it, all on the event loop::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,13 @@ class Conversation:
         parts: shared by all conversations.
         send: takes one event; must not block and must not raise (a closed channel swallows).
         styles: the id of a prepared reference clip → its `Style`, None when there is none.
+        groups: the dials of groups that exist (`motion.style.GROUPS`); others are refused. None: nobody knows, all are taken.
     """
 
     def __init__(self, parts: Parts, send: Callable[[Event], None], *,
-                 styles: Callable[[str], Any | None] = lambda style_id: None) -> None:
+                 styles: Callable[[str], Any | None] = lambda style_id: None, groups: Sequence[str] | None = None) -> None:
         self._parts, self._send, self._styles = parts, send, styles
+        self._groups = None if groups is None else tuple(groups)
         self._state = first_state(parts.config, parts.modes)
         self._style: Any | None = None
         self._session: LiveSession | None = None
@@ -64,9 +66,9 @@ class Conversation:
         """Takes over settings; before `begin` those of the call, and nothing is sent.
 
         Raises:
-            CommandError: a mode that this server cannot do, an unknown style; then nothing has changed.
+            CommandError: a mode that this server cannot do, an unknown style or dial; then nothing has changed.
         """
-        state = changed(self._state, changes, self._parts.modes)
+        state = changed(self._state, changes, self._parts.modes, self._groups)
         style = self._find_style(state.style)
         before, self._state = self._state, state
         self._style = style

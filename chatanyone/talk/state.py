@@ -8,8 +8,11 @@ from typing import Any
 
 from chatanyone.stream.types import Dials
 from chatanyone.talk.commands import Mode, PushToTalk, SessionChanges
-from chatanyone.talk.fields import CommandError
+from chatanyone.talk.fields import CommandError, shown
 from chatanyone.talk.settings import TalkConfig
+
+
+_MOST_GROUPS = 64  # against a page that makes up names
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,19 @@ def first_state(config: TalkConfig, modes: tuple[Mode, ...]) -> TalkState:
     return TalkState(mode, config.language, config.turns.threshold, config.turns.silence_ms)
 
 
-def changed(state: TalkState, changes: SessionChanges, modes: tuple[Mode, ...]) -> TalkState:
-    """The state after `changes`.
+def changed(state: TalkState, changes: SessionChanges, modes: tuple[Mode, ...],
+            groups: tuple[str, ...] | None = None) -> TalkState:
+    """The state after `changes`; `groups`: the dials of groups that exist, None when nobody knows.
 
     Raises:
-        CommandError: a mode that does not work here.
+        CommandError: a mode that does not work here, an unknown group.
     """
+    for name in changes.groups:
+        if groups is not None and name not in groups:
+            raise CommandError(f"unknown dial {shown(name)}; known here: {', '.join(groups)}", code="unknown_parameter",
+                               param="session.dials.groups")
+    if len({*state.dials.groups, *changes.groups}) > _MOST_GROUPS:
+        raise CommandError(f"there are at most {_MOST_GROUPS} dials of groups", param="session.dials.groups")
     if changes.mode is not None and changes.mode not in modes:
         raise CommandError(f"mode {changes.mode} does not work on this server; it can do {', '.join(modes)}",
                            code="unavailable_mode", param="session.mode")

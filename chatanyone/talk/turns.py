@@ -56,6 +56,8 @@ class Turns:
         self._stall: asyncio.TimerHandle | None = None
         self._told_no_ear = False
         self._begun = 0  # sample at which the utterance begins
+        self._wish = 0  # counts what takes back the wish for an answer: the button, another mode
+        self._owed = False  # an answer was held back because the user went on
 
     # What comes in.
 
@@ -116,7 +118,8 @@ class Turns:
         """The button: whatever the avatar says or is about to say ends."""
         self._drop_doubt()
         self._mirror.cut()
-        self._turn = IDLE_TURN
+        self._wish += 1
+        self._turn, self._owed = IDLE_TURN, False
         if self.answers.current is None:
             self._session.interrupt()
         self.answers.cut("client_cancelled")
@@ -162,8 +165,8 @@ class Turns:
             if self.state.interrupt:
                 self._doubt_it()
         elif self._turn != IDLE_TURN:  # thinking, nothing to say yet: the user goes on
-            self._session.end_turn(self._turn)
-            self._turn = IDLE_TURN
+            self._stop_thinking()
+            self._owed = True
 
     def _speech_ended(self, spoke: Spoke) -> None:
         if self.state.mode == "mirror":
@@ -220,11 +223,13 @@ class Turns:
         self._send(events.committed(self._item_id, self.history.last_id))
         if answer and self.answers.current is None and self.state.mode != "say":
             self._turn = self._session.begin_turn()
-        self._spawn(self._understand(sound, spoke.voiced, self._item_id, answer))
+        self._spawn(self._understand(sound, spoke.voiced, self._item_id, self._wish if answer else None))
 
-    async def _understand(self, sound: NDArray[np.float32], voiced: int, item_id: str, answer: bool) -> None:
+    async def _understand(self, sound: NDArray[np.float32], voiced: int, item_id: str, wish: int | None) -> None:
+        """wish: as it was when the speech ended, None when no answer follows."""
         async with self._in_order:
             words = await self._words(sound, item_id)
+            answer = wish == self._wish
             meant = bool(words) if words is not None else self.answers.current is None or long_enough(voiced, self._config)
             if not meant:
                 self._nothing_said(answer)
@@ -255,14 +260,17 @@ class Turns:
         if self._doubt is not None:
             self._doubt.end()
             self._decided(False)
-        elif answer and self.answers.current is None and self.history.unanswered and self.microphone.start is None:
+        elif answer and self.answers.current is None and self._owed and self.microphone.start is None:
             self._answer()  # a cough while the avatar was about to answer
         else:
             self._stop_thinking()
 
     def _answer_speech(self, words: str | None) -> None:
-        if self.state.mode == "say" or self.microphone.start is not None:
-            self._stop_thinking()  # the user went on speaking: what comes will be answered together with this
+        if self.state.mode == "say":
+            self._stop_thinking()
+        elif self.microphone.start is not None:
+            self._stop_thinking()
+            self._owed = True  # what the user goes on to say is answered together with this
         elif words is None and self.state.mode == "chat":
             self._stop_thinking()
             if not self._told_no_ear and not self._parts.ear.understands:
@@ -274,7 +282,7 @@ class Turns:
     # What follows.
 
     def _answer(self, instructions: str | None = None) -> None:
-        turn, self._turn = self._turn, IDLE_TURN
+        turn, self._turn, self._owed = self._turn, IDLE_TURN, False
         if turn == IDLE_TURN or turn != self._session.turn:
             turn = self._session.begin_turn()
         self.answers.begin(turn, self.state, instructions)

@@ -262,6 +262,22 @@ def test_settings_change_and_are_told() -> None:
     assert [event["error"]["code"] for event in talk.all("error")] == ["invalid_value", "unknown_style"]
 
 
+def test_dials_of_groups_are_held_to_those_that_exist() -> None:
+    async def main() -> Talk:
+        talk = await open_talk(FakeParts())
+        for index in range(70):  # nobody knows which exist: their number is bounded all the same
+            update(talk, dials={"groups": {f"group {index}": -1}})
+        talk.conversation._groups = ("brows",)
+        update(talk, dials={"groups": {"brows": 1, "horns": 1}})
+        await talk.close()
+        return talk
+
+    talk = run(main())
+    assert len(talk.all("session.updated")) == 64
+    assert [event["error"]["message"] for event in talk.all("error")][5:] == [
+        "there are at most 64 dials of groups", 'unknown dial "horns"; known here: brows']
+
+
 def test_wishes_before_the_session_are_taken_over_silently() -> None:
     async def main() -> Talk:
         talk = await open_talk(FakeParts(), begin=False)

@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from chatanyone.stream.types import SOUND_HZ, UNIT_SAMPLES, SessionState
 from chatanyone.talk.settings import TurnConfig
@@ -271,3 +272,34 @@ def test_the_voice_waits_for_the_verdict_instead_of_running_on() -> None:
         assert voice.open == 0
 
     run(main())
+
+
+def test_the_button_also_stops_an_answer_that_is_only_being_prepared() -> None:
+    async def main() -> Talk:
+        talk = await open_talk(FakeParts(ear=ScriptEar("never mind", pause_s=2.0)))
+        await talk.hear(np.concatenate([hum(1.0), silence(1.0)]))
+        talk.conversation.receive('{"type": "response.cancel"}')
+        await talk.hear(silence(4.0))
+        await talk.hear(np.concatenate([hum(0.1), silence(2.0)]))
+        await talk.close()
+        return talk
+
+    talk = run(main())
+    assert talk.all("chatanyone.state")[1]["state"] == "listening" and not talk.parts.asked
+    assert [m.text for m in talk.conversation._turns.history] == ["never mind"]  # type: ignore[union-attr]
+
+
+def test_a_cough_between_question_and_answer_loses_neither() -> None:
+    """The ear is still at the question when the cough comes; it hears words in one and none in the other."""
+    class Ear(ScriptEar):
+        async def transcribe(self, samples: NDArray[np.float32], language: str) -> str:
+            await super().transcribe(samples, language)
+            return "a question" if len(samples) > 16_000 else ""
+
+    async def main() -> Talk:
+        talk = await open_talk(FakeParts(ear=Ear(pause_s=0.8)))
+        await talk.hear(np.concatenate([hum(1.5), silence(0.7), hum(0.2), silence(5.0)]))
+        await talk.close()
+        return talk
+
+    assert [[m.text for m in asked] for asked in run(main()).parts.asked] == [["a question"]]
