@@ -4,7 +4,8 @@
 
 A folder holds ``metadata.csv`` in LJ Speech's form (id|text|normalised text) and ``<id>.flac``. What should be heard is
 what espeak-ng says of the text, as phoneme classes; what is heard is the most likely class every 20 ms, repeats and single
-rows dropped (no language model, no decoder). Error: edit distance ÷ number of phonemes, over all recordings.
+rows dropped (no language model, no decoder). Error: edit distance ÷ number of phonemes, over all recordings; the same for
+mouth shapes, where phonemes that look alike count as one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,22 @@ from motion.training.audio_task import log_phonemes
 from motion.training.espeak import SpeakRequest
 from motion.training.phonemes import PHONEME_CLASSES, SILENCE, parse_ipa
 from motion.training.speech import Espeak
+
+# Phonemes that look alike on the lips (our choice).
+SHAPES = ("p b m", "f v", "w u ʊ o y ø ɔ", "ʃ ʒ tʃ dʒ ɹ", "θ ð t d n l r s z", "k ɡ ŋ x h j", "i ɪ e ɛ", "æ a ɑ ʌ ə ɜ")
+_SHAPE = {name: group for group in SHAPES for name in group.split()}
+
+
+def shapes(phonemes: Sequence[str]) -> list[str]:
+    """Phonemes → mouth shapes, repeats dropped."""
+    names = [_SHAPE[name] for name in phonemes]
+    return [name for index, name in enumerate(names) if index == 0 or name != names[index - 1]]
+
+
+def error(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
+    """Of `(heard, expected)` pairs."""
+    wrong, total = sum(distance(*pair) for pair in pairs), sum(len(truth) for _, truth in pairs)
+    return f"{100 * wrong / total:.1f} %"
 
 
 def heard(log_probabilities: np.ndarray) -> list[str]:
@@ -62,15 +79,15 @@ def main() -> None:
     config, tensors = load_weights(build.weights_path("audio_encoder", arguments.weights), kind="audio_encoder")
     encoder = AudioEncoder(**config).eval()
     encoder.load_state_dict(tensors)
-    print("| recordings | N | phonemes | error |\n|---|---|---|---|")
+    print("| recordings | N | phonemes | error | mouth shapes |\n|---|---|---|---|---|")
     with Espeak() as client:
         for folder in arguments.folders:
             lines = (folder / "metadata.csv").read_text(encoding="utf-8").splitlines()
             rows = [line.split("|") for line in lines if line][-arguments.last:]
             pairs = [(heard(log_phonemes(encoder, read_audio(folder / f"{row[0]}.flac"))),
                       expected(client, row[-1], arguments.voice)) for row in rows]
-            wrong, total = sum(distance(*pair) for pair in pairs), sum(len(truth) for _, truth in pairs)
-            print(f"| {folder.name} | {len(rows)} | {total} | {100 * wrong / total:.1f} % |", flush=True)
+            total, alike = sum(len(truth) for _, truth in pairs), [(shapes(one), shapes(other)) for one, other in pairs]
+            print(f"| {folder.name} | {len(rows)} | {total} | {error(pairs)} | {error(alike)} |", flush=True)
 
 
 if __name__ == "__main__":
