@@ -18,6 +18,7 @@ from chatanyone.config import Config
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.stream.types import UNIT_S, SessionState
 from chatanyone.stream.units import rate, speech_before
+from chatanyone.stream.worker import exit_with_parent
 
 Candidate = tuple[tuple[int, int], int]  # width and height, pictures in a unit
 
@@ -80,7 +81,7 @@ async def choose_here(config: Config, picture: NDArray[np.uint8], candidates: Se
 
     set_environment()  # the child inherits it, before it imports anything
     loop, context = asyncio.get_running_loop(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=exit_with_parent) as pool:
         try:
             return await loop.run_in_executor(pool, _try_all, config, picture, tuple(candidates))
         except BrokenProcessPool:

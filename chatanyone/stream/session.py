@@ -157,7 +157,7 @@ class Session:
         self._voice.hear(_speech(samples))
 
     def set_dials(self, dials: Dials) -> None:
-        self._dials = Dials(*(_held(value) for value in (dials.expression, dials.pose, dials.gesture)),
+        self._dials = Dials(_held(dials.expression), _held(dials.pose), _held(dials.gesture),
                             {name: _held(value) for name, value in dials.groups.items()})
 
     async def set_style(self, style: Any | None) -> None:

@@ -9,8 +9,10 @@ It is told what to do over a pipe, one message at a time, and answers in order:
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,6 +83,18 @@ class _Session:
             step = replace(step, style=(restored(style),))
         parts = self._drawer.step(step, self._cut_before, self._ring.slot(slot, step.pictures))
         return "made", step.number, slot, step.pictures, time.perf_counter() - started, parts
+
+
+def exit_with_parent() -> None:
+    """For processes that would wait for work for ever when their parent is killed: an initializer of process pools."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _tell(pipe: Connection, *message: Any) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -223,6 +225,36 @@ def test_two_sessions_never_mix(light: Light) -> None:
 
     asyncio.run(main())
     assert not _children()
+
+
+@pytest.mark.parametrize("start", [
+    "from chatanyone.stream.worker import exit_with_parent; from concurrent.futures import ProcessPoolExecutor as P; "
+    "P(1, multiprocessing.get_context('spawn'), exit_with_parent).submit(print).result()",
+    "import asyncio, light_renderer; from pathlib import Path; from chatanyone.config import Config; "
+    "from chatanyone.stream.process import ProcessEngine as E; "
+    "asyncio.run(E(Path('good'), (64, 96), Config(), light_renderer.serve).start(print, print))"], ids=["pool", "renderer"])
+def test_children_of_a_killed_server_end(start: str) -> None:
+    """Nobody can tidy up after SIGKILL, so they must see it themselves."""
+    code = (f"import multiprocessing, sys, time; sys.path[:0] = [{str(HELPERS)!r}]; {start}; "
+            "print(*[child.pid for child in multiprocessing.active_children()], flush=True); time.sleep(600)")
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=HELPERS.parents[2])
+    assert server.stdout is not None
+    pids = []
+    while not pids:
+        pids = [int(pid) for pid in server.stdout.readline().split() if pid.isdigit()]
+    server.kill()
+    server.communicate()
+    end = time.monotonic() + 30
+    while any(_runs(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _children() -> list[int]:
