@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatanyone import timebase
 from chatanyone.evaluation.statistics import Curve
 from chatanyone.vision.faces import detect_faces, face_landmarks
 
 INNER_LIPS, FACE_HEIGHT = (13, 14), (10, 152)  # MediaPipe's points: middle of the inner lips; forehead, chin
+_FLOOR = 1e-4  # of the RMS: -80 dB
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
@@ -48,7 +51,8 @@ def without_gaps(curve: Curve) -> tuple[Curve, float]:
     return np.interp(np.arange(len(curve)), np.flatnonzero(known), curve[known]), float(known.mean())
 
 
-def loudness(samples: NDArray[np.float32], frames: int) -> Curve:
-    """``[T]`` log RMS of each frame's samples."""
-    pieces = np.array_split(samples.astype(np.float64), max(frames, 1))
-    return np.array([np.log(np.sqrt(np.mean(piece**2)) + 1e-4) if len(piece) else np.log(1e-4) for piece in pieces])
+def loudness(samples: NDArray[np.float32], frames: int, fps: Fraction = Fraction(30)) -> Curve:
+    """``[T]`` log RMS of each frame's samples (16 kHz); frames after the sound's end are silent."""
+    edges = [timebase.first_sample(index, fps) for index in range(frames + 1)]
+    pieces = [samples[start:end].astype(np.float64) for start, end in zip(edges, edges[1:])]
+    return np.array([np.log((np.sqrt(np.mean(piece**2)) if len(piece) else 0.0) + _FLOOR) for piece in pieces])

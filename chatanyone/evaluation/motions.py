@@ -28,8 +28,21 @@ def motion_of(studio: Studio, variant: Variant, portrait: Portrait, samples: NDA
     state = deaf.init(portrait, seed, style, strengths)
     for _ in deaf.run(torch.from_numpy(samples), state):
         pass
-    parts = [(face.expression, face.rotation, face.translation, body.delta, body.hands) for face, body in kept]
-    return {name: torch.cat(column).cpu().numpy() for name, column in zip(NAMES, zip(*parts))}
+    whole = [torch.cat([pair[index].packed() for pair in kept]).cpu() for index in (0, 1)]
+    return joined(FaceMotion.unpack(whole[0]), BodyMotion.unpack(whole[1]))
+
+
+def joined(face: FaceMotion, body: BodyMotion) -> Motion:
+    """As named arrays."""
+    parts = (face.expression, face.rotation, face.translation, body.delta, body.hands)
+    return {name: part.cpu().numpy() for name, part in zip(NAMES, parts)}
+
+
+def split(motion: Motion) -> tuple[FaceMotion, BodyMotion]:
+    """Inverse of `joined`."""
+    expression, rotation, translation, delta, hands = (
+        torch.from_numpy(np.ascontiguousarray(motion[name])) for name in NAMES)
+    return FaceMotion(expression, rotation, translation), BodyMotion(delta, hands)
 
 
 def _nothing(portrait: Any) -> Any:
@@ -54,8 +67,3 @@ def speech_and_silence(recordings: list[NDArray[np.float32]], seconds: float, pa
     flags = np.concatenate(spoken)
     middles = (np.arange(-(-len(flags) * 30 // SAMPLE_RATE)) + 0.5) * SAMPLE_RATE / 30
     return np.concatenate(pieces), flags[np.minimum(middles.astype(int), len(flags) - 1)]
-
-
-def stored(motion: Motion) -> dict[str, Any]:
-    """For JSON."""
-    return {name: np.asarray(values, np.float64).round(5).tolist() for name, values in motion.items()}

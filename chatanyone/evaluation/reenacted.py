@@ -29,7 +29,7 @@ from chatanyone.portrait import Portrait, prepare_portrait
 from chatanyone.vision import Hand, PoseLandmarks, detect_hands, person_mask
 from render.types import RenderDrive
 
-EVERY, COUNT = 6, 20  # of a clip's frames: every sixth, at most so many
+EVERY, COUNT = 6, 14  # of a clip's frames: every sixth, at most so many
 CLIPS = 12
 FIRST_FRAME = "first frame again"
 TALL = 1.2  # height over width from which a clip counts as an upper body
@@ -88,13 +88,14 @@ def _clip(session: Session, path: Path, chosen: list[Variant], dumped: bool) -> 
         images = list(islice(reader, 0, every * COUNT, every))
     try:
         portrait = prepare_portrait(images[0], _size(images[0]))
-    except PortraitError:
+        driver = Driver(portrait, build.head_template(session.studio.config))
+        follow = reenact.Follower(driver)
+    except (PortraitError, LookupError):
         return {"rows": {}}
-    driver = Driver(portrait, build.head_template(session.studio.config))
     draws = {v.name: (build.renderer(session.studio.settings(v), torch.device("cpu")), replace(driver.source, cache={}))
              for v in chosen}
     rows: Rows = {name: [] for name in [*draws, FIRST_FRAME]}
-    for index, (true, drive, points, pose) in enumerate(_driven(driver, [framed(image, portrait) for image in images[1:]])):
+    for index, (true, drive, points, pose) in enumerate(_driven(follow, [framed(image, portrait) for image in images[1:]])):
         scene = _True(true, points, pose)
         made = {name: _drawn(draw, source, drive) for name, (draw, source) in draws.items()}
         made[FIRST_FRAME] = (pixels.rgb(portrait), 0.0)
@@ -107,9 +108,9 @@ def _clip(session: Session, path: Path, chosen: list[Variant], dumped: bool) -> 
     return {"rows": {name: [_short(row) for row in found] for name, found in rows.items()}}
 
 
-def _driven(driver: Driver, pictures: list[Image]) -> Iterator[tuple[Image, RenderDrive, Points, PoseLandmarks]]:
+def _driven(follow: reenact.Follower, pictures: list[Image],
+            ) -> Iterator[tuple[Image, RenderDrive, Points, PoseLandmarks]]:
     """Each picture in which the person is found, and what drives the portrait there."""
-    follow = reenact.Follower(driver)
     for picture in pictures:
         drive = follow(picture)
         if drive is not None and follow.pose is not None:

@@ -51,6 +51,11 @@ def document(outcomes: list[Outcome], about: dict[str, Any]) -> str:
         "Weights (SHA-256 of the tensors): " + ", ".join(f"{kind} `{value}`" for kind, value in about["weights"].items())
         + ".", "", "## Summary", "", summary(outcomes), "",
     ]
+    gained = learned_part(outcomes)
+    if gained:
+        lines += ["## What the networks add", "", "Networks minus geometry over the same items; the bar asks for a gain in lip sync, "
+                  "reenactment, mouth and hands.", "", "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
+                  *map(_gain, gained), ""]
     return "\n".join(lines) + "\n".join(section(outcome) for outcome in outcomes)
 
 
@@ -65,6 +70,39 @@ def summary(outcomes: list[Outcome]) -> str:
         reached = sum(row.verdict == "aim" for row in aims)
         lines.append(f"| {outcome.title} | {len(held)}/{len(rows)} | {reached}/{len(aims)} | {missed} |")
     return "\n".join(lines)
+
+
+def learned_part(outcomes: list[Outcome]) -> list[Measure]:
+    """Differences of every measure that stands for both engines, item by item."""
+    found = []
+    for outcome in outcomes:
+        if outcome.matrix:
+            continue
+        rows = {(m.variant, m.name): m for m in outcome.measures if m.known}
+        for (variant, name), geometry in rows.items():
+            networks = rows.get(("networks", name))
+            if variant == "geometry" and networks is not None:
+                shared = {item: value - geometry.values[item] for item, value in networks.values.items()
+                          if item in geometry.values and math.isfinite(value) and math.isfinite(geometry.values[item])}
+                found.append(Measure(f"{outcome.title}: {name}", shared, networks.unit, "networks - geometry",
+                                     must=networks.must, note=_better(networks, shared)))
+    return found
+
+
+def _better(networks: Measure, shared: dict[str, float]) -> str:
+    """"better" or "worse" where the bar has a direction and the interval leaves 0 out."""
+    low, high = Measure("", shared).interval
+    must = networks.must
+    if must is None or math.isnan(low) or low <= 0 <= high or math.isfinite(must.low) == math.isfinite(must.high):
+        return ""
+    return "better" if (low > 0) == math.isfinite(must.low) else "worse"
+
+
+def _gain(measure: Measure) -> str:
+    low, high = measure.interval
+    spread = "" if math.isnan(low) else f"{low:+.3f} … {high:+.3f}"
+    unit = f" {measure.unit}" if measure.unit else ""
+    return f"| {measure.name} | {len(measure.known)} | {measure.value:+.3f}{unit} | {spread} | {measure.note} |"
 
 
 def section(outcome: Outcome) -> str:

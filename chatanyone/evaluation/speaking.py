@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from chatanyone.evaluation import instants, lips
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import Curve, best_lag
 from chatanyone.evaluation.studio import HEAD, Variant
-from chatanyone.media.audio import read_audio
+from chatanyone.media.audio import SAMPLE_RATE, read_audio
 from chatanyone.media.video import VideoReader
 from chatanyone.pipeline import Strengths
 from motion.types import ARKIT_INDEX
 
 FPS = Fraction(30)
+LONGEST = 300  # frames of a clip or recording
 MAX_LAG = 3  # frames
 REFERENCE_R = 0.2  # a clip whose lips follow its loudness less than this is no reference for lip sync
 _SELF = sys.modules[__name__]
@@ -55,8 +57,8 @@ def real_lips(session: Session, path: Path) -> RealLips:
     """Measured once a clip; no engine is involved."""
     def make() -> dict[str, Any]:
         with VideoReader(path, FPS) as reader:
-            curve, found = lips.aperture_curve(reader, passes=2)
-        heard = lips.loudness(read_audio(path), len(curve))
+            curve, found = lips.aperture_curve(islice(reader, LONGEST), passes=2)
+        heard = lips.loudness(read_audio(path), len(curve), FPS)
         r, lag = best_lag(heard, curve, MAX_LAG) if len(curve) > 4 * MAX_LAG else (0.0, 0)
         return {"aperture": rounded(curve), "loudness": rounded(heard), "r": r, "lag": lag, "found": found}
 
@@ -75,7 +77,7 @@ def spoken(session: Session, variant: Variant, path: Path, *, strengths: Strengt
     face = session.neutral_portrait()
 
     def make() -> dict[str, Any]:
-        portrait, samples = session.studio.portrait(face, HEAD), read_audio(path)
+        portrait, samples = session.studio.portrait(face, HEAD), read_audio(path)[:int(LONGEST * SAMPLE_RATE / FPS)]
         motion: dict[str, NDArray[Any]] = {}
         film = session.studio.film(variant, portrait, samples, strengths=strengths, motion=motion)
         curve, found = lips.aperture_curve(film)

@@ -18,16 +18,15 @@ from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import spearman
 from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, Motion, Variant
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
-from chatanyone.pipeline import Strengths
 from chatanyone.vision.scores import FaceScores
-from motion.style import GROUPS
-from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS, BodyMotion, FaceMotion
+from motion.style import GROUPS, apply_dials
+from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS
 
 TITLE = "Intensity by group"
 NEEDS: tuple[str, ...] = ("portraits", "voices")
 DIALS = (0.0, 0.5, 1.0, 1.5, 2.0)
 SEEN = ("mouth", "brows", "head")  # what MediaPipe reads surely enough
-PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 6
+PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 9
 _LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
 _SELF = sys.modules[__name__]
 Array = NDArray[np.float64]
@@ -76,22 +75,27 @@ def measure(session: Session) -> Outcome:
 def _motions(session: Session, variant: Variant, path: Path) -> dict[str, Any]:
     """Of one voice: each group's deviation along its dial, closures kept at other expression dials."""
     def make() -> dict[str, Any]:
-        samples = read_audio(path)[:int(SECONDS * SAMPLE_RATE)]
-        deviations = {group: [group_deviation(_moved(session, variant, samples, group, dial), group) for dial in DIALS]
-                      for group in GROUPS}
+        natural = _natural(session, variant, path)
+        deviations = {group: [group_deviation(dialled(natural, group, dial), group) for dial in DIALS] for group in GROUPS}
         known = speaking.instants_of(session, path) if path in session.inputs.transcripts else []
         instants = [at for at in known if at < SECONDS]
-        hits = {dial: closed(motion_aperture(_moved(session, variant, samples, "mouth", dial)["expression"]), instants)
-                for dial in DIALS[1:]}
+        hits = {dial: closed(motion_aperture(dialled(natural, "mouth", dial)["expression"]), instants) for dial in DIALS[1:]}
         return {"deviations": deviations, "kept": {f"{dial:g}": closures_kept(hits[1.0], hits[dial])
                                                    for dial in DIALS[1:] if dial != 1 and instants}}
 
     return session.item("intensity", path.stem, (_SELF, motions), make, files=[path], variant=variant)
 
 
-def _moved(session: Session, variant: Variant, samples: NDArray[np.float32], group: str, dial: float) -> Motion:
-    portrait = session.studio.portrait(session.neutral_portrait())
-    return motions.motion_of(session.studio, variant, portrait, samples, strengths=Strengths(groups={group: dial}))
+def _natural(session: Session, variant: Variant, voice: Path) -> Motion:
+    """The first `SECONDS` of a voice with all dials at 1."""
+    samples = read_audio(voice)[:int(SECONDS * SAMPLE_RATE)]
+    return motions.motion_of(session.studio, variant, session.studio.portrait(session.neutral_portrait()), samples)
+
+
+def dialled(natural: Motion, group: str, dial: float) -> Motion:
+    """The same motion with one group's dial turned, as every path of the program turns it."""
+    face, body = apply_dials(*motions.split(natural), groups={group: dial})
+    return motions.joined(face, body)
 
 
 def _seen(session: Session, variant: Variant, voice: Path) -> list[Measure]:
@@ -110,22 +114,14 @@ def _seen(session: Session, variant: Variant, voice: Path) -> list[Measure]:
 
 
 def _pictures(session: Session, variant: Variant, path: Path, voice: Path, scores: FaceScores) -> dict[str, Any]:
-    samples = read_audio(voice)[:int(SECONDS * SAMPLE_RATE)]
-    portrait = session.studio.portrait(path, HEAD)
+    natural, portrait = _natural(session, variant, voice), session.studio.portrait(path, HEAD)
     scene = session.studio.engine(variant).stages.scene(portrait)
-    result: dict[str, list[float]] = {}
-    for group in SEEN:
-        result[group] = [_seen_deviation(_frames(scene, _moved(session, variant, samples, group, dial)), group, scores)
-                         for dial in DIALS]
-    return result
+    return {group: [_seen_deviation(_frames(scene, dialled(natural, group, dial)), group, scores) for dial in DIALS]
+            for group in SEEN}
 
 
 def _frames(scene: Any, moved: Motion) -> list[Image]:
-    import torch
-
-    part = {name: torch.from_numpy(np.ascontiguousarray(values[::EVERY])) for name, values in moved.items()}
-    pictures = scene(FaceMotion(part["expression"], part["rotation"], part["translation"]),
-                     BodyMotion(part["body"], part["hands"]))
+    pictures = scene(*motions.split({name: values[::EVERY] for name, values in moved.items()}))
     return list(pictures.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 

@@ -42,7 +42,7 @@ def measure(session: Session) -> Outcome:
 
 
 def _rows(session: Session, variant: Variant) -> list[Measure]:
-    clips, voices = speaking.references(session, 12), session.some(session.inputs.spoken, 8)
+    clips, voices = speaking.references(session, 12), session.some(session.inputs.spoken, 4)
     r = {clip.path.stem: score(_aperture(session, variant, clip.path), clip.aperture)[0]
          for clip in session.progress(f"motion, {variant.name}", clips)}
     told = [path for path in session.inputs.clips if path in session.inputs.transcripts] + voices

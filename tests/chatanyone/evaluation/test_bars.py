@@ -80,8 +80,9 @@ def test_amplitude_that_does_what_the_dial_says_is_one() -> None:
 
 
 def test_a_group_is_measured_without_blinks_and_gaze() -> None:
-    moved = {"expression": np.zeros((20, 52), np.float32), "rotation": np.zeros((20, 3)), "body": np.zeros((20, 14, 3)),
-             "hands": np.zeros((20, 2, 51))}
+    moved: motions.Motion = {
+        "expression": np.zeros((20, 52), np.float32), "rotation": np.zeros((20, 3)), "body": np.zeros((20, 14, 3)),
+        "hands": np.zeros((20, 2, 51))}
     moved["expression"][::2, ARKIT_INDEX["eyeBlinkLeft"]] = 1
     moved["expression"][::2, ARKIT_INDEX["eyeLookUpLeft"]] = 1
     assert intensity.group_deviation(moved, "eyes") == 0

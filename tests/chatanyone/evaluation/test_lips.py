@@ -22,6 +22,7 @@ def test_gaps_become_straight_lines() -> None:
 
 def test_loudness_is_log_rms_by_frame() -> None:
     samples = np.concatenate([np.zeros(1600), np.full(1600, 0.1)]).astype(np.float32)
-    curve = loudness(samples, 6)
-    assert len(curve) == 6
-    assert curve[0] == pytest.approx(np.log(1e-4)) and curve[-1] == pytest.approx(np.log(0.1001), rel=1e-3)
+    curve = loudness(samples, 8)
+    assert len(curve) == 8
+    assert curve[0] == pytest.approx(np.log(1e-4)) and curve[3:6] == pytest.approx(np.log(0.1001), rel=1e-3)
+    assert curve[-1] == curve[0]  # the sound has ended

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from chatanyone.evaluation.measures import Measure, Outcome, Range, at_least, at_most, not_computed
-from chatanyone.evaluation.report import matrix, row, section, summary
+from chatanyone.evaluation.report import learned_part, matrix, row, section, summary
 
 
 def measure(values: list[float], **more: object) -> Measure:
@@ -51,3 +51,12 @@ def test_a_matrix_has_an_engine_a_row_and_lists_what_is_not_there() -> None:
     assert lines[2].startswith("| networks | 1.50 (1.00 … 2.00)") and lines[3] == "| geometry | 3.00 |"
     assert lines[-2:] == ["* FID: not computed: it needs --inception", "* w/o hands: not computed: no switch"]
     assert "![lips](lips.png)" in section(Outcome("sync", "Lip sync", rows, pictures=["lips.png"]))
+
+
+def test_what_the_networks_add_is_paired_by_item() -> None:
+    networks = measure([1.0, 5.0, 9.1], must=at_least(1))
+    geometry = measure([0.9, 4.9, 9.0, 77.0], must=at_least(1), variant="geometry")
+    (gain,) = learned_part([Outcome("sync", "Lip sync", [networks, geometry])])
+    assert round(gain.value, 6) == 0.1 and len(gain.known) == 3 and gain.note == "better"
+    low = [measure([1.0, 5.0], must=at_most(1)), measure([0.9, 4.9], must=at_most(1), variant="geometry")]
+    assert learned_part([Outcome("x", "X", low)])[0].note == "worse"

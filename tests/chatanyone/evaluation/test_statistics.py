@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from chatanyone.evaluation.statistics import best_lag, cosine, frechet, interval, pearson, spearman
+from chatanyone.evaluation.statistics import Curve, best_lag, cosine, frechet, interval, pearson, spearman
 
 
 def test_pearson_by_hand() -> None:
-    a = np.array([1.0, 2, 3])
+    a: Curve = np.array([1.0, 2.0, 3.0])
     assert pearson(a, 2 * a + 5) == pytest.approx(1)
     assert pearson(a, -a) == pytest.approx(-1)
-    assert pearson(a, np.array([1.0, 3, 2])) == pytest.approx(0.5)
+    assert pearson(a, np.array([1.0, 3.0, 2.0])) == pytest.approx(0.5)
     assert pearson(a, np.full(3, 7.0)) == 0  # a flat curve follows nothing
 
 
@@ -36,7 +36,7 @@ def test_best_lag_refuses_curves_shorter_than_its_reach() -> None:
 
 def test_interval_holds_the_mean_and_shrinks_with_more_items() -> None:
     rng = np.random.default_rng(1)
-    few, many = (rng.normal(10, 1, count) for count in (8, 200))
+    few, many = (list(rng.normal(10, 1, count)) for count in (8, 200))
     low, high = interval(few)
     assert low < np.mean(few) < high
     narrow = interval(many)
