@@ -53,7 +53,7 @@ def document(outcomes: list[Outcome], about: dict[str, Any]) -> str:
     ]
     gained = learned_part(outcomes)
     if gained:
-        lines += ["## What the networks add", "", "Networks minus geometry over the same items; the bar asks for a gain in lip "
+        lines += ["## What the networks add", "", "Networks minus geometry over the same items; the bar asks for gains in lip "
                   "sync, reenactment, mouth and hands.", "", "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
                   *map(_gain, gained), ""]
     return "\n".join(lines) + "\n".join(section(outcome) for outcome in outcomes)
