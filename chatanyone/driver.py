@@ -15,14 +15,14 @@ from chatanyone.portrait import Portrait
 from motion.template.fit import HeadFit, fit_head
 from motion.template.hands import HandTemplate
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
-from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, BodyMotion, FaceMotion
+from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, HAND_DIM, BodyMotion, FaceMotion
 from render.rasterize import rasterize
 from render.types import Part, RenderDrive, RenderSource, Surface
 
-# MediaPipe's face outline, every second point: the smooth field meets the mesh there.
+# MediaPipe's face outline: the smooth field meets the mesh there. With every second point only, the chin got a scalloped edge.
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
         172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
-OUTLINE = OVAL[::2]
+OUTLINE = OVAL
 HAIR_RAYS = 15
 SCALP_POINTS = 16
 # These open the mouth: motion sets them outright, so that speech can close a mouth the picture shows open. All other
@@ -31,11 +31,13 @@ ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDo
             "mouthUpperUpLeft", "mouthUpperUpRight")
 # A warped picture keeps its shading, so detectors read less turn than its points make: of 10 degrees MediaPipe's landmarks
 # give back about 7.5 of pitch and 8 of yaw, its head matrix 6 of both. Drawn this much larger, what is set comes back
-# (calibrated with tools/check_commands.py; our choice).
+# (calibrated with `chatanyone evaluate --only commands`; our choice).
 POSE_GAIN = (1.3, 1.22, 1.0)  # pitch, yaw, roll
 DISTANCE_M = 0.8  # of head and camera, as in tracking_fit: what turns a head that comes nearer into a larger one
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
+THROAT = 0.06  # metres
+CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
 GRID = 16  # px: face windows are multiples of it
 
@@ -56,6 +58,8 @@ class Driver:
         self.rest[[ARKIT_INDEX[name] for name in ABSOLUTE]] = 0
         self.rest_vertices = self.fit.vertices(template)
         self._reach = self._forearms()
+        self._clasped = all(portrait.hand_seen) and float(torch.cdist(
+            *portrait.hands[..., :2]).min()) < CLASPED * portrait.shoulder_width_px
         self.hands = hand_rigs(portrait, self.fit.camera.scale, hands)
         self.arms, self._limbs, self._body = arm_layers(portrait, self.hands)
         self._control = _Controls(portrait, template, self.fit, self.rest_vertices, self.arms,
@@ -114,6 +118,8 @@ class Driver:
         fold; an arm whose hand is not seen hangs, and hardly moves.
         """
         delta, hands = body.delta.clone(), body.hands.clone()
+        if self._clasped:  # hands that hold each other move as one
+            hands = hands.mean(1, keepdim=True).expand(-1, 2, -1) * (torch.arange(HAND_DIM) >= HAND_DIM - 3)
         for side, name in enumerate(SIDES):
             reach = self._reach[side]
             wrist, elbow = (BODY_KEYPOINTS.index(f"{joint}{name.capitalize()}") for joint in ("wrist", "elbow"))
@@ -140,9 +146,12 @@ class Driver:
 
     def _source(self) -> RenderSource:
         portrait, template = self.portrait, self.template
+        pixels, hidden = _seen_pixels(template, self.rest_vertices, portrait.size)
         trust = _trust(template, self.rest_vertices)
-        counts = (trust[template.triangles] > 0).any(1)  # where no corner counts, the smooth field is all there is
-        pixels = _seen_pixels(template, self.rest_vertices, portrait.size)
+        jaw = _around_chin(template)
+        trust[hidden & jaw] = 0  # the chin's underside: its own skin, in shadow, is in the picture's neck
+        # Where no corner counts, the smooth field is all there is; but jaw and throat must hide the mouth behind them.
+        counts = (trust[template.triangles] > 0).any(1) | jaw[template.triangles].all(1)
         head = Surface(template.triangles[counts], pixels, trust, template.part[counts], template.arch)
         return RenderSource(
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
@@ -230,8 +239,15 @@ def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tens
     return trust * trust * (3 - 2 * trust)
 
 
-def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]) -> Tensor:
-    """``[V, 2]`` px: where each vertex finds its colour; skin that the picture hides borrows from the nearest it shows.
+def _around_chin(template: HeadTemplate) -> Tensor:
+    """``[V]`` bool: lower than the lower lip, and not farther below the chin than `THROAT`."""
+    lip, chin = template.on_surface(template.mean, torch.tensor([17, 152]))[:, 1]
+    return (template.mean[:, 1] < lip) & (template.mean[:, 1] > chin - THROAT)
+
+
+def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """``[V, 2]`` px: where each vertex finds its colour; skin that the picture hides borrows from the nearest it shows; and
+    which skin that is, ``[V]``.
 
     Lids keep their own place: what is folded away there lies on skin of the right colour already.
     """
@@ -248,7 +264,7 @@ def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]
     nearest = torch.cdist(template.mean[hidden], template.mean[shown]).argmin(1)
     pixels = vertices[:, :2].clone()
     pixels[hidden] = pixels[shown.nonzero().squeeze(1)[nearest]]
-    return pixels
+    return pixels, hidden
 
 
 def _mouth_light(portrait: Portrait) -> Tensor:

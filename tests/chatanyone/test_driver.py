@@ -81,3 +81,35 @@ def test_hands_of_the_paper_portraits_are_rigged(template: HeadTemplate, shared_
     for mesh in drive.hands:
         lift = mesh[0, :, 1] - mesh[1, :, 1]
         assert lift.min() == pytest.approx(float(lift.max()), abs=1e-2) and lift.min() > 10
+
+
+def test_hands_that_hold_each_other_move_as_one(template: HeadTemplate) -> None:
+    portrait = template_portrait(template)
+    hands, sure = torch.zeros(2, 21, 3), torch.full((2,), 0.4)  # seen, but not surely enough to be rigged
+    hands[..., :2] = torch.rand(2, 21, 2) * 30 + 200
+    driver = Driver(replace(portrait, hands=hands, hand_confidence=sure), template)
+    face, body = neutral_motion(1)
+    body.hands[0, 0, -3] = 0.2
+    moved = driver(face, body).body_keypoints[0] - driver.source.body_keypoints
+    left, right = (moved[BODY_KEYPOINTS.index(name), 0] for name in ("wristLeft", "wristRight"))
+    assert float(left) > 1 and float(right) > 1
+
+
+@pytest.mark.parametrize("pitch", [-0.3, 0.3])
+def test_the_inside_of_the_mouth_shows_between_the_lips_only(driver: Driver, pitch: float) -> None:
+    from render.geometry import propose
+
+    face, body = neutral_motion(1)
+    face.rotation[0, 0] = pitch
+    drive = driver(face, body)
+    inside = propose(driver.source, drive).face[0, 3]
+    lips = drive.face_keypoints[0, 13:19, 1] - driver.source.face_box[1]
+    assert not inside[int(lips.max()) + 12:].any() and not inside[:int(lips.min()) - 12].any()
+
+
+def test_a_head_that_comes_nearer_grows(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    face.translation[1] = torch.tensor([0.0, 0.0, 0.08]) @ driver.fit.camera.matrix  # towards the camera
+    heads = driver(face, body).head
+    width = [float(head[:, 0].max() - head[:, 0].min()) for head in heads]
+    assert width[1] / width[0] == pytest.approx(0.8 / 0.72, rel=0.01)
