@@ -26,6 +26,7 @@ from chatanyone.serve.styles import Styles
 
 PAGE = Path(__file__).with_name("page")
 CHECK = Path(__file__).with_name("check")
+_HTML = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
 _OWNER_S = 30 * 86400
 _log = logging.getLogger("chatanyone.serve.access")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -79,8 +80,6 @@ class App:
         begun = time.monotonic()
         response = await self._answered(request, handler)
         if not response.prepared:
-            if response.content_type.startswith("text/") and response.charset is None:
-                response.charset = "utf-8"
             response.headers.update(HEADERS | self._guard.cors(request))
             if self._config.server.tls_certificate:
                 response.headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -132,13 +131,13 @@ class App:
     # Handlers without a home of their own.
 
     async def _page(self, request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+        return web.FileResponse(PAGE / "index.html", headers=_HTML)
 
     async def _icon(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(PAGE / "icon.svg")
 
     async def _check(self, request: web.Request) -> web.FileResponse:
-        return web.FileResponse(CHECK / "index.html", headers={"Cache-Control": "no-cache"})
+        return web.FileResponse(CHECK / "index.html", headers=_HTML)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         report = await self._health.report()

@@ -202,11 +202,10 @@ class Broadcast:
         return long_ago and self._key_asked.pop(codec, False)
 
     def _encoder(self, codec: VideoCodec, frame: NDArray[np.uint8], unit: Unit) -> VideoEncoder:
-        """The session's coder; another one when the pictures' size changed."""
-        size = (frame.shape[1], frame.shape[0])
+        """The session's coder; another one when the pictures' size or rate changed."""
+        size, fps = (frame.shape[1], frame.shape[0]), len(unit.frames) / UNIT_S
         encoder = self._encoders.get(codec)
-        if encoder is None or encoder.size != size:
-            fps = len(unit.frames) / UNIT_S
+        if encoder is None or encoder.size != size or encoder.fps != fps:
             kbps = self._kbps or fair_kbps(size, fps, self._settings.video_kbps)
             encoder = self._encoders[codec] = VideoEncoder(codec, size, fps, kbps, self._settings.key_s)
         return encoder

@@ -19,6 +19,7 @@ from chatanyone.live_config import LimitsConfig
 from chatanyone.serve.broadcast import Broadcast, Sink
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.recorder import Recorder
+from chatanyone.serve.refusals import sentence as as_sentence
 from chatanyone.serve.transport import Peer, PeerEvents, PeerMaker
 from chatanyone.stream.types import Heard, LiveSession, SessionState
 from chatanyone.talk import events
@@ -189,8 +190,8 @@ class Call:
     def end(self, reason: str) -> None:
         """Frees everything; the caller is told the reason, a sentence. May be called often, from anywhere on the loop."""
         if self._ending is None:
-            self.reason = reason
-            self._ending = asyncio.create_task(self._end(reason), name="end of a call")
+            self.reason = as_sentence(reason)
+            self._ending = asyncio.create_task(self._end(self.reason), name="end of a call")
 
     # SessionEvents
 
@@ -209,7 +210,7 @@ class Call:
         _log.warning("call notice", extra={"call": self.id, "notice": sentence})
         self._metrics.count("notices")
         if self._talker is not None:
-            self._talker.on_notice(sentence)
+            self._talker.on_notice(as_sentence(sentence))
 
     def on_end(self, reason: str) -> None:
         """The session ended by itself."""

@@ -68,7 +68,7 @@ class Calls:
             call.end("The call could not begin.")
             await asyncio.shield(call.closed.wait())
             if isinstance(error, (SignallingError, CommandError)):
-                raise bad_request(_sentence(error)) from None
+                raise bad_request(str(error)) from None
             raise
         _log.info("call began", extra={"call": call.id, "client": client})
         self._metrics.count("calls")
@@ -103,7 +103,7 @@ class Calls:
         try:
             return await call.watch(partial(self._make_peer, False), offer)
         except SignallingError as error:
-            raise bad_request(_sentence(error)) from None
+            raise bad_request(str(error)) from None
 
     def get(self, call_id: str) -> Call:
         """A call that runs.
@@ -167,8 +167,3 @@ class Calls:
         self._recordings[call_id] = path
         while len(self._recordings) > self._config.limits.stored:
             self._recordings.popitem(last=False)[1].unlink(missing_ok=True)
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

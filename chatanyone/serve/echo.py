@@ -43,7 +43,7 @@ class Echo:
             answer = await peer.answer(offer)
         except SignallingError as error:
             task.cancel()
-            raise bad_request(str(error)[0].upper() + str(error)[1:] + ".") from None
+            raise bad_request(str(error)) from None
         return web.Response(status=201, text=answer, content_type="application/sdp")
 
     async def close(self) -> None:

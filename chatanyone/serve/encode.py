@@ -60,9 +60,9 @@ class VideoEncoder:
     """
 
     def __init__(self, codec: VideoCodec, size: tuple[int, int], fps: Fraction, kbps: int, key_s: float) -> None:
-        self.codec, self.size = codec, size
+        self.codec, self.size, self.fps = codec, size, fps
         self._convert = VideoReformatter()
-        self._fps, self._key_s = fps, key_s
+        self._key_s = key_s
         self._context: Any = _open_video(codec, size, fps, kbps, key_s)
 
     def encode(self, frame: NDArray[np.uint8], pts: int, unit: int, key: bool = False) -> Packet:
@@ -86,7 +86,7 @@ class VideoEncoder:
         if self.codec == "h264":
             self._context.bit_rate = value * 1000  # x264 follows at the next picture
         elif abs(value - self.kbps) > _STEP * self.kbps:  # libvpx must be opened again, which costs a key frame
-            self._context = _open_video(self.codec, self.size, self._fps, value, self._key_s)
+            self._context = _open_video(self.codec, self.size, self.fps, value, self._key_s)
 
 
 class SoundEncoder:

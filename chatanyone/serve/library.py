@@ -17,6 +17,7 @@ from aiohttp import BodyPartReader, web
 
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.serve.refusals import Refused, bad_request
+from chatanyone.serve.refusals import sentence as as_sentence
 
 _CHUNK = 1 << 16
 _log = logging.getLogger(__name__)
@@ -195,4 +196,4 @@ def _shown_name(filename: str | None) -> str:
 def _without_path(sentence: str, entry: Entry) -> str:
     """Our own sentences name files; the person knows only what they chose."""
     named = sentence.replace(str(entry.source), "this file").replace(entry.source.name, "this file")
-    return named[:1].upper() + named[1:]
+    return as_sentence(named)

@@ -80,8 +80,7 @@ class Portraits:
             await asyncio.to_thread(content.check_picture, path, self._limits.upload_pixels)
         except content.MediaError as error:
             path.unlink(missing_ok=True)
-            sentence = str(error)
-            raise Refused(415, "unusable", sentence[0].upper() + sentence[1:] + ".") from None
+            raise Refused(415, "unusable", str(error)) from None
         entry = self.library.add(Entry(path.name, name, path, owner=request.get(OWNER) or path.name))
         return web.json_response(entry.public(), status=202, headers={"Location": f"/v1/portraits/{entry.id}"})
 

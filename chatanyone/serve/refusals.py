@@ -24,13 +24,19 @@ class Refused(ChatAnyoneError):
 
     def response(self) -> web.Response:
         """``{"error": {"type", "message", "position"?}}`` with `Retry-After` where it helps."""
-        error: dict[str, Any] = {"type": self.kind, "message": str(self)}
+        error: dict[str, Any] = {"type": self.kind, "message": sentence(self)}
         if self.position is not None:
             error["position"] = self.position
         headers = {} if self.retry_s is None else {"Retry-After": str(max(1, math.ceil(self.retry_s)))}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return web.json_response({"error": error}, status=self.status, headers=headers)
+
+
+def sentence(text: object) -> str:
+    """Our errors begin small and have no full stop, for the command line; on a page they are whole sentences."""
+    words = str(text)
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
 def not_found(what: str) -> Refused:

@@ -62,8 +62,7 @@ class Styles:
             await asyncio.to_thread(content.check_clip, path, self._limits.style_s)
         except content.MediaError as error:
             path.unlink(missing_ok=True)
-            sentence = str(error)
-            raise Refused(415, "unusable", sentence[0].upper() + sentence[1:] + ".") from None
+            raise Refused(415, "unusable", str(error)) from None
         entry = self.library.add(Entry(path.name, name, path, owner=request.get(OWNER) or path.name))
         return web.json_response(entry.public(), status=202, headers={"Location": f"/v1/styles/{entry.id}"})
 

@@ -97,9 +97,11 @@ class Client:
 
     async def until(self, condition: Callable[[], Any], within_s: float = 40.0) -> None:
         """Waits for something to become true."""
-        async with asyncio.timeout(within_s) if hasattr(asyncio, "timeout") else _timeout(within_s):
+        async def wait() -> None:
             while not condition():
                 await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(wait(), within_s)
 
     def chirps_s(self) -> list[float]:
         """Sender's times at which chirps begin."""
@@ -108,17 +110,6 @@ class Client:
         for pts, samples in self.sounds:
             sound[pts - start:pts - start + len(samples)] = samples
         return [self.stamps["audio"].sender_s(start + round(at_s * 48_000)) for at_s in find_chirps(sound)]
-
-
-@asynccontextmanager
-async def _timeout(seconds: float) -> AsyncIterator[None]:
-    """`asyncio.timeout` for Python 3.10."""
-    task = asyncio.current_task()
-    handle = asyncio.get_running_loop().call_later(seconds, lambda: task and task.cancel())
-    try:
-        yield
-    finally:
-        handle.cancel()
 
 
 @asynccontextmanager
