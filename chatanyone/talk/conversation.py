@@ -149,16 +149,13 @@ class Conversation:
         if self._parts.voice is None:
             raise CommandError("this server has no voice to answer with; it can only mirror yours", code="no_voice")
         if isinstance(command, commands.AddText):
-            turns.type(command.text)
+            turns.questions.typed(command.text)
         else:
             turns.respond(command.instructions)
 
     def _take_over(self, before: TalkState, session: LiveSession, turns: Turns) -> None:
         state = self._state
-        if (state.mode, state.push_to_talk) != (before.mode, before.push_to_talk):
-            turns.change_mode(state.push_to_talk)
-        turns.state = state
-        turns.microphone.silence_ms = state.silence_ms
+        turns.change(state)
         if state.dials != before.dials:
             session.set_dials(state.dials)
         if state.style != before.style:

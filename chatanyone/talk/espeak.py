@@ -10,7 +10,6 @@ import asyncio
 import importlib.util
 import json
 import sys
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ class EspeakProcess:
         self._program, self._timeout_s = program, timeout_s
         self._worker: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._warming: asyncio.Future[tuple[NDArray[np.int16], int]] | None = None
 
     async def speak(self, text: str, voice: str, *, rate: int, pitch_range: int) -> tuple[NDArray[np.int16], int]:
         """Samples ``[n]`` and their rate.
@@ -56,14 +56,15 @@ class EspeakProcess:
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(answer)
 
-    async def warm(self) -> None:
-        """Starts the worker, so that the first words need not wait for it (a third of a second)."""
-        async with self._turn:
-            with suppress(OSError):
-                await self._running()
+    def warm(self) -> None:
+        """Starts the worker in the background, so that the first words need not wait for it (half a second and more)."""
+        self._warming = asyncio.ensure_future(self._ask(request_line(SpeakRequest("a", "en-us"))))
+        self._warming.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def close(self) -> None:
         """Ends the worker; may be called twice."""
+        if self._warming is not None:
+            self._warming.cancel()
         async with self._turn:
             await self._end()
 

@@ -81,11 +81,11 @@ class Parts:
             service = Service(client, "the transcription service", ear.url, "/audio/transcriptions", key_env=ear.key_env,
                               timeout_s=ear.timeout_s, limit_bytes=_EAR_BYTES)
             self.ear = OpenAIEar(service, ear.model)
-        self.voice = await self._voice(config.voice, client, stack)
+        self.voice = self._voice(config.voice, client, stack)
         if config.voice.engine == "none" and config.mode != "mirror":
             raise ConfigError(f"live.talk.mode {config.mode} needs a voice; set live.talk.voice.engine, or the mode to mirror")
 
-    async def _voice(self, config: VoiceConfig, client: aiohttp.ClientSession, stack: AsyncExitStack) -> Voice | None:
+    def _voice(self, config: VoiceConfig, client: aiohttp.ClientSession, stack: AsyncExitStack) -> Voice | None:
         if config.engine == "none":
             return None
         if config.engine == "openai" and config.url:
@@ -98,5 +98,5 @@ class Parts:
             _log.warning("only the mirror is offered: %s", error)
             return None
         stack.push_async_callback(process.close)
-        await process.warm()
+        process.warm()
         return EspeakVoice(process, name=config.name, sex=config.sex, speed=config.speed)

@@ -286,7 +286,7 @@ def test_the_button_also_stops_an_answer_that_is_only_being_prepared() -> None:
 
     talk = run(main())
     assert talk.all("chatanyone.state")[1]["state"] == "listening" and not talk.parts.asked
-    assert [m.text for m in talk.conversation._turns.history] == ["never mind"]  # type: ignore[union-attr]
+    assert [m.text for m in talk.conversation._turns.questions.history] == ["never mind"]  # type: ignore[union-attr]
 
 
 def test_a_cough_between_question_and_answer_loses_neither() -> None:
