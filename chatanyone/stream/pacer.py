@@ -68,9 +68,15 @@ class Pacer:
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
-        """Waits for the engine; t0 is `lead` later."""
+        """Waits for the engine and its first unit, so that nobody sees black; t0 is 20 ms later."""
         await self._supervisor.start()
-        self.start_s = asyncio.get_running_loop().time() + self.lead_s
+        loop = asyncio.get_running_loop()
+        latest_s = loop.time() + HUNG_S
+        while not self._ready and loop.time() < latest_s:
+            self.start_s = loop.time()
+            self._feed(self.start_s)
+            await self._sleep(latest_s - loop.time())
+        self.start_s = loop.time() + _SHORTEST_LEAD_S  # whoever opens the session can still ask for its first unit
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -124,6 +130,7 @@ class Pacer:
         if usual == usual:  # there is one
             self.lead_s = min(max(usual + SPARE_S, _SHORTEST_LEAD_S), _LONGEST_LEAD_S)
         self._ready.append(made)
+        self._wake.set()
 
     def on_notice(self, sentence: str) -> None:
         self._source.on_notice(sentence)

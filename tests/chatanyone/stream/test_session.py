@@ -73,6 +73,18 @@ def test_units_are_due_every_two_fifteenths_of_a_second() -> None:
     assert all(unit.sound.shape == (6400,) and unit.turn == IDLE_TURN for _, unit in units)
 
 
+def test_the_clock_starts_with_a_picture() -> None:
+    async def main() -> list[tuple[float, Unit]]:
+        session = await open_standin(size=SIZE, work_s=lambda number: 0.02 if number else 0.9)
+        units = await collect(session, 10)
+        assert session.stats()["underruns"] == 0
+        await session.close()
+        return units
+
+    units = run(main())
+    assert [read_number(frame) for _, unit in units for frame in unit.frames] == list(range(40))
+
+
 @pytest.mark.parametrize("pictures, fps", [(4, 30), (2, 15), (1, Fraction(15, 2))])
 def test_slower_sessions_draw_every_nth_frame(pictures: int, fps: Fraction) -> None:
     async def main() -> tuple[Fraction, list[tuple[float, Unit]]]:
