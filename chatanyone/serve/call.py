@@ -285,12 +285,22 @@ class Call:
     # The end.
 
     async def _end(self, reason: str) -> None:
+        try:
+            await self._say_goodbye(reason)
+            await self._free()
+        finally:
+            self.closed.set()
+            await self._ended(self)
+        _log.info("call ended", extra={"call": self.id, "reason": reason, "seconds": round(self.age_s, 1)})
+
+    async def _say_goodbye(self, reason: str) -> None:
         if self._talker is not None:
             self._talker.on_end(reason)
             await asyncio.sleep(GOODBYE_S if self._connected else 0)
+
+    async def _free(self) -> None:
         for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for free in self._to_free():
             try:
@@ -298,10 +308,8 @@ class Call:
             except Exception:
                 _log.exception("a part of a call could not be freed", extra={"call": self.id})
         self.watchers.clear()
+        self._tasks.clear()
         self._talker = self._session = self._peer = self.broadcast = None
-        _log.info("call ended", extra={"call": self.id, "reason": reason, "seconds": round(self.age_s, 1)})
-        self.closed.set()
-        await self._ended(self)
 
     def _to_free(self) -> list[Awaitable[Any]]:
         """In this order: who speaks, who sees, what is recorded, then the session itself."""
