@@ -42,14 +42,14 @@ class History:
         self._messages = [kept for kept in self._messages if kept is not message]
 
     @property
+    def newest(self) -> Message | None:
+        """The last word."""
+        return self._messages[-1] if self._messages else None
+
+    @property
     def last_id(self) -> str | None:
         """Of the newest message."""
         return self._messages[-1].item_id if self._messages else None
-
-    @property
-    def unanswered(self) -> bool:
-        """The user had the last word."""
-        return bool(self._messages) and self._messages[-1].role == "user"
 
     def __iter__(self) -> Iterator[Message]:
         return iter(list(self._messages))

@@ -106,10 +106,10 @@ class Questions:
                 return
             self._verdict(True)
             self.answers.cut("turn_detected")
-            before = self.history.add(Message("user", words or "", item_id, len(sound) / SAMPLE_RATE_HZ))
+            before = self.history.add(Message("user", words or "", item_id, voiced / SAMPLE_RATE_HZ))
             self._send(events.item_added(events.user_item(item_id, words, spoken=True), before))
             if answer:
-                self._answer_speech(words)
+                self._answer_speech()
 
     async def _words(self, sound: NDArray[np.float32], item_id: str) -> str | None:
         """What was said; None when nobody can tell."""
@@ -133,21 +133,20 @@ class Questions:
         else:
             self._stop_thinking()
 
-    def _answer_speech(self, words: str | None) -> None:
+    def _answer_speech(self) -> None:
         if self.state.mode == "say":
             self._stop_thinking()
         elif self._going_on():
             self._stop_thinking()
             self._owed = True  # what the user goes on to say is answered together with this
-        elif words is None and self.state.mode == "chat":
-            self._stop_thinking()
-            if not self._told_no_ear and not self._parts.ear.understands:
-                self._told_no_ear = True
-                self._send(events.notice(_NO_EAR, "no_ear"))
         else:
             self._answer()
 
     def _answer(self, instructions: str | None = None) -> None:
+        newest = self.history.newest
+        if self.state.mode == "chat" and newest is not None and newest.role == "user" and not newest.text:
+            self._cannot_understand()
+            return
         turn, self._turn, self._owed = self._turn, IDLE_TURN, False
         if turn == IDLE_TURN or turn != self._session.turn:
             turn = self._session.begin_turn()
@@ -157,6 +156,13 @@ class Questions:
         async with self._in_order:
             if turn == self._turn == self._session.turn:  # otherwise it was stopped, or another was asked for
                 self._answer(instructions)
+
+    def _cannot_understand(self) -> None:
+        """A language model cannot answer what nobody has understood."""
+        self._stop_thinking()
+        if not self._told_no_ear and not self._parts.ear.understands:
+            self._told_no_ear = True
+            self._send(events.notice(_NO_EAR, "no_ear"))
 
     def _stop_thinking(self) -> None:
         if self._turn != IDLE_TURN:

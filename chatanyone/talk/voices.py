@@ -71,7 +71,8 @@ class OpenAIVoice:
         self._service, self._model, self._name, self._speed = service, model, name or "alloy", speed
 
     async def speak(self, text: str, language: str, name: str) -> AsyncIterator[NDArray[np.float32]]:
-        body = {"model": self._model, "input": text, "voice": name or self._name, "response_format": "pcm",
+        voice = self._name if name in _VARIANTS else name or self._name  # a server has names, not sexes
+        body = {"model": self._model, "input": text, "voice": voice, "response_format": "pcm",
                 "speed": self._speed}
         stream = PcmStream(_OPENAI_HZ)
         async with aclosing(self._service.stream(json=body)) as chunks:  # type: ignore[type-var]

@@ -97,6 +97,23 @@ def test_chat_without_an_ear_says_once_that_it_cannot_understand() -> None:
     assert talk.all("chatanyone.state")[-1]["state"] == "listening" and not talk.parts.asked
 
 
+def test_chat_without_an_ear_and_push_to_talk_asks_no_model_either() -> None:
+    async def main() -> Talk:
+        talk = await open_talk(FakeParts(mode="chat"))
+        update(talk, audio={"input": {"turn_detection": None}})
+        talk.conversation.receive('{"type": "input_audio_buffer.clear"}')
+        await talk.hear(hum(1.0))
+        talk.conversation.receive('{"type": "input_audio_buffer.commit"}')
+        talk.conversation.receive('{"type": "response.create"}')
+        await talk.hear(silence(1.0))
+        await talk.close()
+        return talk
+
+    talk = run(main())
+    assert talk.all("chatanyone.notice")[0]["code"] == "no_ear" and not talk.parts.asked
+    assert talk.all("chatanyone.state")[-1]["state"] == "listening"
+
+
 def test_speech_with_an_ear_becomes_the_minds_question() -> None:
     async def main() -> Talk:
         talk = await open_talk(FakeParts(mode="chat", ear=ScriptEar("what is this")))

@@ -94,7 +94,7 @@ async def transcribe(fault: str, samples: NDArray[np.float32] = hum(0.5)) -> tup
 async def speak(fault: str) -> tuple[NDArray[np.float32], OpenAIServer]:
     async with serve(fault) as server, aiohttp.ClientSession() as client:
         voice = OpenAIVoice(service(client, server, "/audio/speech"), "kokoro", speed=1.2)
-        return np.concatenate([sound async for sound in voice.speak("Hello. ", "en", "")]), server
+        return np.concatenate([sound async for sound in voice.speak("Hello. ", "en", "male")]), server
 
 
 def test_a_mind_streams_its_words() -> None:

@@ -97,9 +97,9 @@ def test_the_history_is_bounded_and_forgets_what_was_not_heard() -> None:
     history = History()
     for index in range(100):
         history.add(Message("user", str(index), f"item_{index}"))
-    assert len(history) == MOST_MESSAGES and history.unanswered
+    assert len(history) == MOST_MESSAGES and history.newest is not None and history.newest.text == "99"
     answer = Message("assistant", "", "item_x")
-    assert history.add(answer) == "item_99" and not history.unanswered
+    assert history.add(answer) == "item_99" and history.newest is answer
     history.remove(answer)
     assert history.last_id == "item_99"
 
