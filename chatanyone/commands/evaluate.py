@@ -8,7 +8,7 @@ from typing import Any
 
 from chatanyone.commands.options import add_machine_options, add_verb, settings
 
-_WEIGHTS = {"inception": "FID", "alexnet": "LPIPS", "i3d": "FVD", "arcface": "CSIM"}
+_WEIGHTS = {"inception": "FID", "alexnet": "LPIPS", "i3d": "FVD", "arcface": "CSIM", "syncnet": "Sync-C and Sync-D"}
 
 
 def add(verbs: Any) -> None:

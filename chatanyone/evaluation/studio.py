@@ -22,6 +22,7 @@ from chatanyone.portrait import Portrait, default_cache_dir, prepare_portrait
 from chatanyone.prefetch import ahead
 from motion.types import BodyMotion, FaceMotion
 
+_PORTRAITS_KEPT = 8  # in memory, some 15 MB each; the rest is read from the portrait cache again
 HEAD, UPPER_BODY = (512, 512), (512, 768)  # width, height px
 Motion = dict[str, NDArray[Any]]
 
@@ -90,6 +91,8 @@ class Studio:
     def portrait(self, path: Path, size: tuple[int, int] = UPPER_BODY) -> Portrait:
         """Prepared once, kept in the program's own portrait cache too."""
         if (path, size) not in self._portraits:
+            if len(self._portraits) >= _PORTRAITS_KEPT:
+                self._portraits.pop(next(iter(self._portraits)))
             folder = Path(self.config.render.cache) if self.config.render.cache else default_cache_dir()
             folder.mkdir(parents=True, exist_ok=True)
             self._portraits[path, size] = prepare_portrait(read_image(path), size, None, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatanyone.evaluation import learned, lips, reenacted, speaking
+from chatanyone.evaluation import learned, lips, reenacted, speaking, syncnet
 from chatanyone.evaluation.bars.sync import score
 from chatanyone.evaluation.lips import Image, Points
 from chatanyone.evaluation.measures import Measure, Outcome, not_computed
@@ -66,8 +67,15 @@ def _rows(session: Session, variant: Variant, clips: list[RealLips]) -> list[Mea
         Measure("diversity", {name: row["diversity"] for name, row in found.items()}, "% of face width", variant.name),
         *[row for row in learned.of_pairs(session, f"audio {variant.name}", f"true audio {variant.name}", list(found),
                                           variant.name) if row.name in ("FID", "CSIM")],
-        not_computed("Sync-C, Sync-D", "SyncNet is not part of this version", variant.name),
+        *_syncnet(session, found, variant.name),
     ]
+
+
+def _syncnet(session: Session, rows: dict[str, dict[str, Any]], variant: str) -> list[Measure]:
+    if "syncnet" not in session.weights:
+        return [not_computed("Sync-C, Sync-D", "they need --syncnet", variant)]
+    return [Measure(name, {clip: row["syncnet"][name] for clip, row in rows.items() if row["syncnet"]}, "", variant)
+            for name in ("Sync-C", "Sync-D")]
 
 
 def _real(session: Session, clips: list[RealLips]) -> list[Measure]:
@@ -86,20 +94,30 @@ def _real(session: Session, clips: list[RealLips]) -> list[Measure]:
 
 
 def _film(session: Session, variant: Variant, clip: RealLips) -> dict[str, Any]:
-    dumped = bool(session.weights)
+    dumped, weights = bool(session.weights), session.weights.get("syncnet")
 
     def make() -> dict[str, Any]:
         portrait = prepare_portrait(_first(clip.path), HEAD)
-        frames = session.studio.film(variant, portrait, read_audio(clip.path))
+        samples = read_audio(clip.path)
+        frames = session.studio.film(variant, portrait, samples)
         if dumped:
             _dump_true(session, f"audio {variant.name}", clip.path, portrait)
             frames = _dumping(frames, reenacted.frames_folder(session, f"audio {variant.name}", clip.path.stem))
-        points = list(lips.follow_face(frames))
+        kept: list[Image] = []
+        points = list(lips.follow_face(_kept(frames, kept) if weights else frames))
         curve, _ = lips.without_gaps(np.array([lips.aperture(found) for found in points]))
-        return {"aperture": speaking.rounded(curve), "diversity": diversity([p for p in points if p is not None])}
+        rate = session.studio.config.media.rate
+        return {"aperture": speaking.rounded(curve), "diversity": diversity([p for p in points if p is not None]),
+                "syncnet": syncnet.of_film(weights, kept, points, samples, rate) if weights else {}}
 
     return session.item("audio_driven", f"{clip.path.stem}-{variant.name}", (_SELF, lips), make, files=[clip.path],
-                        variant=variant, dumped=dumped)
+                        variant=variant, dumped=dumped, syncnet=weights is not None)
+
+
+def _kept(frames: Iterator[Image], kept: list[Image]) -> Iterator[Image]:
+    for frame in frames:
+        kept.append(frame)
+        yield frame
 
 
 def _first(path: Path) -> NDArray[np.uint8]:
@@ -115,7 +133,7 @@ def _dump_true(session: Session, name: str, path: Path, portrait: Portrait) -> N
             reenacted.dump(folder / f"{index:04d}.png", reenacted.framed(image, portrait))
 
 
-def _dumping(frames: Any, folder: Path) -> Any:
+def _dumping(frames: Iterator[Image], folder: Path) -> Iterator[Image]:
     def keep(index: int, frame: Image) -> Image:
         if index % _DUMP_EVERY == 0:
             reenacted.dump(folder / f"{index // _DUMP_EVERY:04d}.png", frame)
