@@ -34,6 +34,7 @@ _FIRST_LEAD_S = 0.11
 _FIRST_STEPS = 3  # of an engine: they fill its caches and say nothing of the next ones
 MISSES, WITHIN_UNITS = 6, 45  # so many underruns within six seconds lower the rate (our choice)
 _STUCK_S = 0.4
+_WARNING_UNITS = 450
 
 
 class Source(Protocol):
@@ -65,6 +66,7 @@ class Pacer:
         self._ready: deque[Made] = deque()
         self._picture: NDArray[np.uint8] | None = None
         self._misses: deque[int] = deque(maxlen=MISSES)
+        self._warn_again = 0
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
@@ -171,10 +173,18 @@ class Pacer:
         if self._engine is None or not self._sent or due_s(self.slot, self.start_s) - self._sent[0] > _STUCK_S:
             return  # it is not slow, it is gone
         self._misses.append(self.slot)
-        if len(self._misses) == MISSES and self.slot - self._misses[0] < WITHIN_UNITS and self.pictures > PICTURES[-1]:
+        if len(self._misses) == MISSES and self.slot - self._misses[0] < WITHIN_UNITS:
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """Half as many pictures, or, where there is only one left, a word of warning a minute."""
+        if self.pictures > PICTURES[-1]:
             self.set_pictures(PICTURES[PICTURES.index(self.pictures) + 1])
             self._source.on_notice("this machine cannot keep up, so the picture now changes "
                                    f"{float(rate(self.pictures)):g} times a second")
+        elif self.slot >= self._warn_again:
+            self._warn_again = self.slot + _WARNING_UNITS
+            self._source.on_notice("this machine cannot keep up even with few pictures, so there will be pauses")
 
     def _feed(self, now: float) -> None:
         while self._engine is not None and self.ahead < MOST_AHEAD and self._asked_at() <= now:

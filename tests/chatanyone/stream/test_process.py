@@ -239,7 +239,7 @@ def test_children_of_a_killed_server_end(start: str) -> None:
             "print(*[child.pid for child in multiprocessing.active_children()], flush=True); time.sleep(600)")
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=HELPERS.parents[2])
     assert server.stdout is not None
-    pids = []
+    pids: list[int] = []
     while not pids:
         pids = [int(pid) for pid in server.stdout.readline().split() if pid.isdigit()]
     server.kill()

@@ -323,6 +323,18 @@ def test_repeated_misses_lower_the_rate_and_say_so() -> None:
     assert "this machine cannot keep up, so the picture now changes 15 times a second" in events.notices
 
 
+def test_too_slow_a_machine_is_said_to_be_so_once_a_minute() -> None:
+    events = Recorder()
+
+    async def main() -> None:
+        session = await open_standin(events, SIZE, pictures=1, work_s=lambda number: 0.2)
+        await collect(session, 600)
+        await session.close()
+
+    run(main())
+    assert events.notices == ["this machine cannot keep up even with few pictures, so there will be pauses"] * 2
+
+
 def test_a_dead_engine_is_replaced_and_the_speech_goes_on() -> None:
     events, engines = Recorder(), []
 
