@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from chatanyone.stream.choose import CANDIDATES, Choice, choose_here
 from chatanyone.stream.live import open_session
 from chatanyone.stream.types import LiveSession, SessionEvents
 from chatanyone.stream.units import rate
+
+_log = logging.getLogger(__name__)
 
 
 class RenderedEngines:
@@ -32,7 +35,9 @@ class RenderedEngines:
         """See `Engines.start`. Takes some ten seconds."""
         from motion.style import GROUPS
 
+        _log.info("trying out what this machine can draw live; half a minute on two cores")
         choice = await self._choose()
+        _log.info(str(choice))
         self._workshop.size, self._pictures = choice.size, choice.pictures
         tried = {f"{size[0]}x{size[1]}@{float(rate(pictures)):g}": round(share, 3) for (size, pictures), share in choice.tried}
         return Pick(choice.size, choice.fps, str(choice), GROUPS, tried)

@@ -1,0 +1,119 @@
+"""The command as a person or a service manager runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from chatanyone import cli
+from chatanyone.errors import ConfigError, MediaError
+from chatanyone.live_config import LiveConfig
+from chatanyone.serve import logs
+from chatanyone.serve.metrics import Metrics
+from chatanyone.serve.server import data_folder
+from chatanyone.serve.workshop import Workshop
+from tests.helpers.rtc_client import live_config
+
+
+def test_serve_answers_drains_on_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chatanyone", "serve", "--stand-in", "--port", "0", "--log-json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        found = re.search(r"chatanyone: open (http://127.0.0.1:\d+/)", server.stdout.readline())
+        assert found
+        with urllib.request.urlopen(found[1] + "healthz", timeout=60) as answer:
+            assert json.load(answer)["ok"]
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=60)
+    assert server.returncode == 0, errors
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert {"request", "draining"} <= {line["message"] for line in lines}
+    request = next(line for line in lines if line["message"] == "request")
+    assert (request["path"], request["status"], request["level"]) == ("/healthz", 200, "info")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--host", "0.0.0.0"], "0.0.0.0 is reachable from other machines, so live.server.token must be set"),
+    (["--host", "0.0.0.0", "--token", "0123456789abcdef"], "tls_certificate and tls_key must be set"),
+    (["--token", "short"], "at least 16 characters"),
+    (["--port", "99999"], "live.server.port must be between 0 and 65535"),
+    (["--certificate", "none.pem", "--key", "none.pem"], "the TLS certificate none.pem or its key cannot be used"),
+    (["--portraits", "/nowhere"], "live.portraits must be a folder of pictures, /nowhere is none")])
+def test_mistakes_are_one_line(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        assert cli.main(["serve", "--stand-in", "--port", "0", *options]) == cli.USER_MISTAKE
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_the_data_folder(tmp_path: Path) -> None:
+    with data_folder(LiveConfig()) as folder:
+        assert folder.is_dir()
+    assert not folder.exists()
+    with data_folder(LiveConfig(data=str(tmp_path / "kept"))) as folder:
+        pass
+    assert (tmp_path / "kept").is_dir() and (tmp_path / "kept").stat().st_mode & 0o077 == 0
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="live.data .*file cannot be made"):
+        with data_folder(LiveConfig(data=str(tmp_path / "file"))):
+            pass
+
+
+def record(**extra: object) -> logging.LogRecord:
+    line = logging.makeLogRecord({"name": "a", "levelno": logging.INFO, "levelname": "INFO", "msg": "call %s",
+                                  "args": ("began",)})
+    vars(line).update(extra)
+    return line
+
+
+def test_log_lines() -> None:
+    entry = json.loads(logs.JsonLines().format(record(call="x", seconds=1.5, nothing=None)))
+    assert (entry["message"], entry["call"], entry["seconds"], entry["level"]) == ("call began", "x", 1.5, "info")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry["time"]) and "nothing" not in entry
+    assert logs.TextLines().format(record(call="x")).endswith(" info call began call=x")
+
+
+def test_metrics_of_two_servers_stay_apart() -> None:
+    one, two = Metrics(), Metrics()
+    one.reject("full")
+    one.observe_call({"underruns": 3.0, "transport_av_offset_ms": 4.0})
+    assert 'chatanyone_rejects_total{reason="full"} 1.0' in one.text().decode()
+    assert 'chatanyone_session{number="underruns"} 3.0' in one.text().decode()
+    assert 'chatanyone_av_offset_milliseconds_bucket{le="5.0"} 1.0' in one.text().decode()
+    assert 'reason="full"' not in two.text().decode()
+
+
+@pytest.mark.slow
+def test_the_workshop_refuses_with_a_sentence_and_survives_a_crash(tmp_path: Path) -> None:
+    async def body() -> None:
+        workshop = Workshop(live_config(), tmp_path, (64, 96))
+        (tmp_path / "text").write_text("no picture")
+        with pytest.raises(MediaError, match="is not a picture"):
+            await workshop.portrait(tmp_path / "text")
+        with pytest.raises(MediaError, match="could not be worked on"):
+            await workshop._run(_die)
+        with pytest.raises(MediaError, match="is not a picture"):  # a new process
+            await workshop.portrait(tmp_path / "text")
+        await workshop.close()
+
+    asyncio.run(body())
+
+
+def _die() -> None:
+    import os
+
+    os._exit(3)
