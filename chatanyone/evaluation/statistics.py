@@ -21,7 +21,7 @@ def pearson(a: Curve, b: Curve) -> float:
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Correlation of the ranks; 1 when one rises whenever the other does."""
-    return pearson(rankdata(a), rankdata(b))
+    return round(pearson(rankdata(a), rankdata(b)), 9)  # exactly 1 where the order is the same
 
 
 def best_lag(curve: Curve, reference: Curve, reach: int) -> tuple[float, int]:

@@ -34,11 +34,13 @@ class SyncNet(nn.Module):
         super().__init__()
         self.netcnnaud = nn.Sequential(
             *_sound(1, 64), nn.MaxPool2d(1, 1), *_sound(64, 192), nn.MaxPool2d(3, (1, 2)), *_sound(192, 384),
-            *_sound(384, 256), *_sound(256, 256), nn.MaxPool2d(3, 2), nn.Conv2d(256, 512, (5, 4)), nn.BatchNorm2d(512), nn.ReLU())
+            *_sound(384, 256), *_sound(256, 256), nn.MaxPool2d(3, 2),
+            nn.Conv2d(256, 512, (5, 4)), nn.BatchNorm2d(512), nn.ReLU())
         self.netcnnlip = nn.Sequential(
             *_film(3, 96, (5, 7, 7), 2, 0), nn.MaxPool3d((1, 3, 3), (1, 2, 2)), *_film(96, 256, (1, 5, 5), 2, 1),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)), *_film(256, 256, (1, 3, 3), 1, 1),
-            *_film(256, 256, (1, 3, 3), 1, 1), *_film(256, 256, (1, 3, 3), 1, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2)), *_film(256, 512, (1, 6, 6), 1, 0))
+            *_film(256, 256, (1, 3, 3), 1, 1), *_film(256, 256, (1, 3, 3), 1, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_film(256, 512, (1, 6, 6), 1, 0))
         self.netfcaud, self.netfclip = _head(), _head()
 
     def sound(self, cepstra: Tensor) -> Tensor:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from chatanyone.evaluation import lips, motions, speaking
 from chatanyone.evaluation.bars.closure import closed
 from chatanyone.evaluation.bars.motion import motion_aperture
-from chatanyone.evaluation.lips import Image
+from chatanyone.evaluation.lips import Image, Points
 from chatanyone.evaluation.measures import Measure, Outcome, at_least
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import spearman
 from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, Motion, Variant
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
-from chatanyone.vision.scores import FaceScores
 from motion.style import GROUPS, apply_dials
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS
 
@@ -27,6 +26,7 @@ NEEDS: tuple[str, ...] = ("portraits", "voices")
 DIALS = (0.0, 0.5, 1.0, 1.5, 2.0)
 SEEN = ("mouth", "brows", "head")  # what MediaPipe reads surely enough
 PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 9
+_BROWS, _EYES = [105, 66, 107, 334, 296, 336], [33, 133, 362, 263]
 _LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
 _SELF = sys.modules[__name__]
 Array = NDArray[np.float64]
@@ -99,25 +99,25 @@ def dialled(natural: Motion, group: str, dial: float) -> Motion:
 
 
 def _seen(session: Session, variant: Variant, voice: Path) -> list[Measure]:
-    """The same in pictures, by MediaPipe's scores and the nose's way."""
-    if session.task_model is None:
-        return []
+    """The same in pictures, by MediaPipe's landmarks."""
     found: dict[str, dict[str, float]] = {group: {} for group in SEEN}
-    with FaceScores(session.task_model) as scores:
-        for path in session.progress("intensity, pictures", session.some(session.inputs.portraits, PORTRAITS)):
-            row = session.item("intensity", path.stem, (_SELF, motions, lips),
-                               lambda: _pictures(session, variant, path, voice, scores), files=[path, voice], variant=variant)
-            for group in SEEN:
-                found[group][path.stem] = spearman(DIALS, row[group])
+    for path in session.progress("intensity, pictures", session.some(session.inputs.portraits, PORTRAITS)):
+        row = session.item("intensity", path.stem, (_SELF, motions, lips),
+                           lambda: _pictures(session, variant, path, voice), files=[path, voice], variant=variant)
+        for group in SEEN:
+            found[group][path.stem] = spearman(DIALS, row[group])
     return [Measure(f"{group}: dial against what is seen, Spearman", values, "", statistic="smallest", must=at_least(1.0))
             for group, values in found.items()]
 
 
-def _pictures(session: Session, variant: Variant, path: Path, voice: Path, scores: FaceScores) -> dict[str, Any]:
+def _pictures(session: Session, variant: Variant, path: Path, voice: Path) -> dict[str, Any]:
     natural, portrait = _natural(session, variant, voice), session.studio.portrait(path, HEAD)
     scene = session.studio.engine(variant).stages.scene(portrait)
-    return {group: [_seen_deviation(_frames(scene, dialled(natural, group, dial)), group, scores) for dial in DIALS]
-            for group in SEEN}
+    found: dict[str, list[float]] = {}
+    for group in SEEN:
+        films = [_frames(scene, dialled(natural, group, dial)) for dial in DIALS]
+        found[group] = [seen_deviation([p for p in lips.follow_face(film) if p is not None], group) for film in films]
+    return found
 
 
 def _frames(scene: Any, moved: Motion) -> list[Image]:
@@ -125,15 +125,14 @@ def _frames(scene: Any, moved: Motion) -> list[Image]:
     return list(pictures.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
-def _seen_deviation(frames: list[Image], group: str, scores: FaceScores) -> float:
-    """Deviation of the group's scores, or of the nose in face widths."""
-    seen = [found for found in map(scores, frames) if found is not None]
-    if len(seen) < 2:
+def seen_deviation(points: list[Points], group: str) -> float:
+    """Deviation over time of the lips' distance, of the brows' height over the eyes, or of the nose tip, in face heights."""
+    if len(points) < 2:
         return float("nan")
-    if group == "head":
-        points = np.array([found.landmarks for found in seen], np.float64)
-        width = np.linalg.norm(points[:, 234, :2] - points[:, 454, :2], axis=1).mean()
-        return float(points[:, 1, :2].std(axis=0).max() / width)
-    columns = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS[group]]
-    values = np.array([found.expression[columns] for found in seen], np.float64)
-    return float(np.sqrt((values.std(axis=0) ** 2).mean()))
+    track = np.stack(points).astype(np.float64)[..., :2]
+    height = np.linalg.norm(track[:, 10] - track[:, 152], axis=1)
+    if group == "mouth":
+        return float(np.std([lips.aperture(found) for found in points]))
+    if group == "brows":
+        return float((np.linalg.norm(track[:, _BROWS].mean(1) - track[:, _EYES].mean(1), axis=1) / height).std())
+    return float(track[:, 1].std(axis=0).max() / height.mean())

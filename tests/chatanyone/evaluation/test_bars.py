@@ -95,6 +95,24 @@ def test_a_group_is_measured_without_blinks_and_gaze() -> None:
     assert intensity.group_deviation(moved, "hands") == 0
 
 
+def test_what_is_seen_of_a_group() -> None:
+    still = np.zeros((478, 3), np.float32)
+    still[152, 1] = 100
+    raised, turned = still.copy(), still + np.array([8, 0, 0], np.float32)
+    raised[intensity._BROWS, 1] = -10
+    assert intensity.seen_deviation([still, raised], "brows") == pytest.approx(0.05)
+    assert intensity.seen_deviation([still, raised], "head") == intensity.seen_deviation([still, turned], "brows") == 0
+    assert intensity.seen_deviation([still, turned], "head") == pytest.approx(0.04)
+
+
+def test_dialled_motion_is_what_the_dial_gives() -> None:
+    moved = {"expression": np.full((4, 52), 0.2, np.float32), "rotation": np.full((4, 3), 0.1, np.float32),
+             "translation": np.zeros((4, 3), np.float32), "body": np.zeros((4, 14, 3), np.float32),
+             "hands": np.zeros((4, 2, 51), np.float32)}
+    turned = intensity.dialled(moved, "head", 2.0)
+    assert turned["rotation"] == pytest.approx(0.2) and (turned["expression"] == moved["expression"]).all()
+
+
 def test_closures_kept_counts_those_made_at_dial_one() -> None:
     assert intensity.closures_kept([True, True, False], [True, False, True]) == 0.5
     assert math.isnan(intensity.closures_kept([False], [True]))
