@@ -21,6 +21,7 @@ from torch import Tensor
 from chatanyone.errors import ChatAnyoneError, ConfigError, MediaError
 from chatanyone.evaluation.lips import loudness
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
+from chatanyone.media.video import VideoReader
 from chatanyone.tracking import track_file
 from motion.training.face_task import aperture
 from motion.types import FaceMotion
@@ -66,12 +67,11 @@ def films(folder: Path) -> list[Path]:
     return found
 
 
-def gather(folder: Path, kept: Path, *, lips_matter: bool = True, report: Report = logging.info) -> list[PersonClip]:
-    """The usable films of a folder.
+def gather(folder: Path, kept: Path, *, report: Report = logging.info) -> list[PersonClip]:
+    """The usable films of a folder, tracked.
 
     Args:
         folder: of films; kept: where tracked films are remembered.
-        lips_matter: leave out films whose lips do not follow their sound.
 
     Raises:
         ConfigError: none is usable; the message names the last reason.
@@ -81,7 +81,7 @@ def gather(folder: Path, kept: Path, *, lips_matter: bool = True, report: Report
     for path in films(folder):
         try:
             clip = _remembered(path, kept, report)
-            _check(clip, lips_matter)
+            _check(clip)
             clips.append(clip)
         except ChatAnyoneError as error:
             reason = str(error)
@@ -89,6 +89,27 @@ def gather(folder: Path, kept: Path, *, lips_matter: bool = True, report: Report
     if not clips:
         raise ConfigError(f"none of the films in {folder} can be used; the last one: {reason}")
     report(f"{len(clips)} films, {sum(map(len, clips)) / float(FPS):.0f} seconds")
+    return clips
+
+
+def glance(folder: Path, report: Report = logging.info) -> list[PersonClip]:
+    """The films of a folder, not tracked (motion and sound are empty): enough for pictures.
+
+    Raises:
+        ConfigError: none can be read and is long enough.
+    """
+    clips: list[PersonClip] = []
+    for path in films(folder):
+        try:
+            frames = sum(1 for _ in VideoReader(path, FPS))
+            digest = torch.frombuffer(bytearray(hashlib.sha256(path.read_bytes()).digest()), dtype=torch.uint8)
+            clip = PersonClip(path, torch.zeros(frames, 58), torch.zeros(frames, 144), digest.float())
+            _check(clip, lips_matter=False)
+            clips.append(clip)
+        except ChatAnyoneError as error:
+            report(f"left out: {error}")
+    if not clips:
+        raise ConfigError(f"none of the films in {folder} can be used; give films of at least {MINIMUM_S} s")
     return clips
 
 
@@ -124,7 +145,7 @@ def _pearson(one: np.ndarray, other: np.ndarray) -> float:
     return float((one * other).sum() / scale) if scale > 1e-9 else 0.0
 
 
-def _check(clip: PersonClip, lips_matter: bool) -> None:
+def _check(clip: PersonClip, lips_matter: bool = True) -> None:
     name, seconds = clip.path.name, len(clip) / float(FPS)
     if seconds < MINIMUM_S:
         raise MediaError(f"{name} is too short ({seconds:.1f} s, at least {MINIMUM_S} s)")

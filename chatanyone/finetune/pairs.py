@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chatanyone.driver import Driver
-from chatanyone.errors import ChatAnyoneError, ConfigError
+from chatanyone.errors import ChatAnyoneError, ConfigError, PortraitError
 from chatanyone.finetune.clips import FPS, PersonClip
 from chatanyone.media.video import VideoReader
-from chatanyone.portrait import Portrait, prepare_portrait
-from chatanyone.portraits.body import body_keypoints
+from chatanyone.portrait import prepare_portrait
 from chatanyone.portraits.matte import Hints, person_matte
-from chatanyone.reenact import drive_to
-from chatanyone.vision import detect_pose, face_landmarks
+from chatanyone.reenact import Follower
 from motion.template.head import HeadTemplate
 from render.geometry import coarse_flow, draw
 from render.training.data import RenderPair, write_pair
 from render.training.rocketbox import Area
+from render.types import RenderDrive
 
 SIZE = (512, 768)  # width, height
 EVERY, MOST = 6, 40  # frames between two pairs of a film, pairs of a film
@@ -45,11 +44,10 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Look:
-    """What is seen in a framed picture ``[H, W, 3]``: face ``[478, 3]``, body ``[14, 3]``, alpha ``[H, W]``."""
+    """A framed picture ``[H, W, 3]``, the person's face ``[478, 3]`` px and alpha ``[H, W]`` in it."""
 
     picture: Picture
     face: NDArray[np.float32]
-    body: NDArray[np.float32]
     alpha: NDArray[np.float32]
 
 
@@ -83,27 +81,26 @@ def write_pairs(clips: list[PersonClip], folder: Path, split: str, report: Calla
 def _write_film(clip: PersonClip, template: HeadTemplate, prefix: Path) -> int:
     """One film's pairs."""
     frames = list(islice(VideoReader(clip.path, FPS), clip.first, clip.first + len(clip), EVERY))
-    portrait = prepare_portrait(frames[0], SIZE)
-    driver = Driver(portrait, template)
+    driver = Driver(prepare_portrait(frames[0], SIZE), template)
     count = 0
-    for look in islice(looks(portrait, frames[1:]), MOST):
-        write_pair(prefix.with_name(f"{prefix.name}_{count:03d}.safetensors"), pair_of(driver, look))
+    for look, drive in islice(looks(driver, frames[1:]), MOST):
+        write_pair(prefix.with_name(f"{prefix.name}_{count:03d}.safetensors"), pair_of(driver, look, drive))
         count += 1
     return count
 
 
-def looks(portrait: Portrait, frames: list[Picture]) -> Iterator[Look]:
-    """The frames in which the person is seen, as the portrait frames them."""
-    seen = portrait.face.numpy()
+def looks(driver: Driver, frames: list[Picture]) -> Iterator[tuple[Look, RenderDrive]]:
+    """The frames in which the person is found, as the portrait frames them, and what drives the portrait there."""
+    try:
+        follow = Follower(driver)
+    except LookupError as error:
+        raise PortraitError(str(error)) from error
     for frame in frames:
-        picture, real = framed(frame, portrait.box)
-        found = face_landmarks(picture, seen, passes=2)
-        if found is None:
-            continue
-        seen, pose = found, detect_pose(picture)
-        body, _ = body_keypoints(found, pose)
-        alpha = person_matte(picture, real, Hints(found, (), False, pose is not None))
-        yield Look(picture, found, body, alpha)
+        picture, real = framed(frame, driver.portrait.box)
+        drive = follow(picture)
+        if drive is not None:
+            alpha = person_matte(picture, real, Hints(follow.face, (), False))
+            yield Look(picture, follow.face, alpha), drive
 
 
 def framed(frame: Picture, box: tuple[float, float, float, float]) -> tuple[Picture, NDArray[np.bool_]]:
@@ -119,10 +116,9 @@ def framed(frame: Picture, box: tuple[float, float, float, float]) -> tuple[Pict
 
 
 @torch.no_grad()
-def pair_of(driver: Driver, look: Look) -> RenderPair:
+def pair_of(driver: Driver, look: Look, drive: RenderDrive) -> RenderPair:
     """Geometry's proposal beside the truth."""
     source = driver.source
-    drive = drive_to(driver, torch.from_numpy(look.face), torch.from_numpy(look.body))
     coarse = coarse_flow(source, drive)
     proposal = draw(source, drive, coarse)
     target = torch.from_numpy(look.picture).permute(2, 0, 1).float() / 255

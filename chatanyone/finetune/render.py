@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from chatanyone.build import SHIPPED, weights_path
 from chatanyone.checkpoints import load_weights, read_info
-from chatanyone.finetune.clips import gather, split, total_seconds
+from chatanyone.finetune.clips import glance, split, total_seconds
 from chatanyone.finetune.pairs import write_pairs
 from chatanyone.finetune.sheets import COLUMNS, Picture, write_sheet
 from chatanyone.training import Processes, Solver, Task
@@ -105,10 +105,10 @@ def render_job(options: argparse.Namespace, processes: Processes,
     """The task, the notes for its weights, and what draws the sample sheets."""
     begin = str(options.warm_start or weights_path("render", SHIPPED))
     options.warm_start = None  # the task itself begins there
-    folder, kept = options.run_folder / "pairs", options.run_folder / "tracked"
+    folder = options.run_folder / "pairs"
     notes: dict[str, Any] = {"begun_from": read_info(begin).sha256}
     if processes.is_main:
-        training, apart = split(gather(options.clips_folder, kept, lips_matter=False))
+        training, apart = split(glance(options.clips_folder))
         counts = [write_pairs(part, folder, name, logging.info) for name, part in (("train", training), ("held_out", apart))]
         logging.info("%d pairs of %.0f s to train on, %d held out", counts[0], total_seconds(training), counts[1])
         notes |= {"pairs": counts[0], "seconds": round(total_seconds(training), 1)}

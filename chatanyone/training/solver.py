@@ -51,6 +51,8 @@ class Solver:
                  on_validate: Callable[[Solver], None] | None = None) -> None:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        if config.patience is not None and not hasattr(task, "score"):
+            raise ConfigError(f"patience needs one number to watch, and the task '{task.kind}' names none; leave it out")
         self.task, self.config, self.folder = task, config, Path(folder)
         self.processes = processes or Processes(config.device)
         self.device, self.on_validate = self.processes.device, on_validate

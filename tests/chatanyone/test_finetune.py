@@ -119,6 +119,16 @@ def test_a_folder_that_teaches_nothing_is_refused(folder: Path, tmp_path: Path, 
     assert not (tmp_path / "p.safetensors").exists()
 
 
+def test_pictures_need_neither_tracking_nor_sound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "track_file", lambda *_, **__: pytest.fail("tracked"))
+    for name, frames in (("a", 60), ("b", 70), ("short", 20)):
+        film(folder / f"{name}.mp4", frames, sound=False)
+    said: list[str] = []
+    clips = films.glance(folder, said.append)
+    assert [len(clip) for clip in clips] == [60, 70] and "short.mp4 is too short" in said[0]
+    assert len(split(clips)[1]) == 1
+
+
 def test_films_are_tracked_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film(folder / "good.mp4")
     first = gather(folder, tmp_path / "kept")
@@ -291,7 +301,7 @@ def test_areas_follow_the_landmarks() -> None:
         points[list(outline), :2] = np.stack([centre[0] + 8 * np.cos(turn), centre[1] + 5 * np.sin(turn)], 1)
     alpha = np.zeros((200, 200), np.float32)
     alpha[:, 50:150] = 1
-    area = pairs.areas(pairs.Look(np.zeros((200, 200, 3), np.uint8), points, np.zeros((14, 3), np.float32), alpha))
+    area = pairs.areas(pairs.Look(np.zeros((200, 200, 3), np.uint8), points, alpha))
     places = ((10, 10), (60, 190), (100, 105), (85, 85), (115, 85), (100, 125))
     assert [int(area[y, x]) for x, y in places] == [0, 4, 1, 2, 2, 3]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chatanyone.checkpoints import load_weights
-from chatanyone.errors import CheckpointError
+from chatanyone.errors import CheckpointError, ConfigError
 from chatanyone.training import Solver, SolverConfig
 
 
@@ -115,3 +115,8 @@ def test_state_of_another_task_is_refused(tmp_path: Path) -> None:
     other.kind = "curve"
     with pytest.raises(CheckpointError, match="kind 'curve/state'"):
         Solver(other, config(), tmp_path)
+
+
+def test_patience_without_a_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the task 'line' names none"):
+        Solver(LineTask(), config(patience=2), tmp_path)
