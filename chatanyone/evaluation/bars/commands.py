@@ -20,6 +20,7 @@ from chatanyone.evaluation.measures import Measure, Outcome, at_least, at_most, 
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import pearson
 from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, Variant
+from chatanyone.portrait import Portrait
 from chatanyone.vision.scores import FaceScores
 from motion.template.fit import fit_pose
 from motion.template.head import rotation_matrix
@@ -38,7 +39,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 RAMP = (0.0, 0.25, 0.5, 0.75, 1.0)
 TURNS, ANGLES_DEG = {"pitch": 0, "yaw": 1, "roll": 2}, (-15.0, -7.5, 7.5, 15.0)
-_SHOWN = 8  # portraits on the sheet
+_SHOWN, _SHEET_PX = 8, 2432  # portraits on the sheet, its largest width
 _BESIDE = 12  # portraits of a variant that only stands beside
 _SELF = sys.modules[__name__]
 
@@ -65,10 +66,10 @@ def measure(session: Session) -> Outcome:
             portraits = session.some(session.inputs.portraits, usual)
             rows += _rows(session, variant, portraits, scores)
             strips = [_strip(session, variant, path) for path in portraits[::max(len(portraits) // _SHOWN, 1)][:_SHOWN]]
-            name = pictures.stack(session.output / f"commands-{variant.name}.jpg", strips, 2000)
+            name = pictures.stack(session.output / f"commands-{variant.name}.jpg", strips, _SHEET_PX)
             shown += [name] if name else []
     about = (f"{len(COMMANDS)} weights at {', '.join(f'{value:g}' for value in RAMP)} and turns of ±7.5° and ±15° about each "
-             "axis; frames of 512 × 512. The sheet shows rest, each weight at 1 in the order of the rows, and the turns")
+             "axis; frames of 512 × 512. The sheet: rest, each weight at 1 in the order of the rows, turns of ±15°")
     return Outcome("commands", TITLE, rows, about, pictures=shown)
 
 
@@ -96,7 +97,7 @@ def _check(session: Session, variant: Variant, path: Path, scores: FaceScores) -
     portrait = session.studio.portrait(path, HEAD)
     scene = session.studio.engine(variant).stages.scene(portrait)
     frames = _draw(scene)
-    pictures.save_strip(_strip(session, variant, path), _shown(frames), 128)
+    pictures.save_strip(_strip(session, variant, path), [_face(frame, portrait) for frame in _shown(frames)], 128)
     scored = [scores(frame) for frame in frames[:1 + len(COMMANDS) * (len(RAMP) - 1)]]
     ramps, row = {}, 1
     for command, names in COMMANDS.items():
@@ -116,10 +117,20 @@ def _strip(session: Session, variant: Variant, path: Path) -> Path:
 
 
 def _shown(frames: list[Image]) -> list[Image]:
-    """Rest, every weight at 1, every turn."""
+    """Rest, every weight at 1, the largest turns."""
     steps = len(RAMP) - 1
     ramps = 1 + len(COMMANDS) * steps
-    return [frames[0], *frames[steps:ramps:steps], *frames[ramps:]]
+    turns = [frame for frame, (_, angle) in zip(frames[ramps:], _turns()) if abs(angle) == max(ANGLES_DEG)]
+    return [frames[0], *frames[steps:ramps:steps], *turns]
+
+
+def _face(frame: Image, portrait: Portrait) -> Image:
+    """The head and the neck."""
+    points = portrait.face.numpy()
+    height = float(np.linalg.norm(points[10, :2] - points[152, :2]))
+    x, y = points[:, :2].mean(axis=0)
+    x0, y0, side = max(int(x - 0.85 * height), 0), max(int(y - 0.85 * height), 0), int(1.7 * height)
+    return frame[y0:y0 + side, x0:x0 + side]
 
 
 def _turns() -> list[tuple[str, float]]:

@@ -137,7 +137,7 @@ def test_every_command_and_its_ramp_are_drawn() -> None:
 
     frames = commands._draw(scene)
     assert len(frames) == 1 + 12 * 4 + 12
-    assert len(commands._shown(frames)) == 1 + 12 + 12
+    assert len(commands._shown(frames)) == 1 + 12 + 6
     weights, turns = seen
     assert not weights[0].any() and not turns[:49].any()
     assert weights[4, ARKIT_INDEX["jawOpen"]] == 1 and weights[8, ARKIT_INDEX["mouthSmileRight"]] == 1
