@@ -87,6 +87,10 @@ class FaceDenoiser(nn.Module):
         """Packed motion `[..., 58]` in the net's units."""
         return (motion - self.motion_mean) / self.motion_std
 
+    def normalise_expression(self, expression: Tensor) -> Tensor:
+        """Expressions `[..., 52]` in the net's units."""
+        return (expression - self.motion_mean[:EXPRESSION_DIM]) / self.motion_std[:EXPRESSION_DIM]
+
     def denormalise(self, motion: Tensor) -> FaceMotion:
         """Inverse of `normalise`, with the blendshapes held in [0, 1]."""
         face = FaceMotion.unpack(motion.float() * self.motion_std + self.motion_mean)
@@ -134,8 +138,7 @@ class FaceDenoiser(nn.Module):
         The paper concatenates reference tokens along time. Ours do not look at the noisy tokens, so they are the same
         in every window and every denoising step and cost nothing after the first.
         """
-        mean, std = self.motion_mean[:EXPRESSION_DIM], self.motion_std[:EXPRESSION_DIM]
-        x = self.reference_in((expression - mean) / std) + self.segment
+        x = self.reference_in(self.normalise_expression(expression)) + self.segment
         condition = self._modulation(self.reference_condition.expand(len(expression), -1))
         result = []
         for block in self._blocks():

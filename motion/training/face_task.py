@@ -63,7 +63,7 @@ class FaceTask:
 
     def __init__(
         self, store: ClipStore, held_out: ClipStore, *, batch: int = 256, config: dict[str, Any] | None = None,
-        hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 3, reference_frames: int = 240,
+        hop: int = 4, look_ahead: int = 1, audio_past: int = 10, reference_every: int = 2, reference_frames: int = 240,
         reference_tokens: int = 24, weights: FaceLossWeights = FaceLossWeights(),
         dropout: ConditionDropout = ConditionDropout(),
     ) -> None:
@@ -122,6 +122,8 @@ class FaceTask:
         motion = model.normalise(batch["face"])
         previous, target = motion[:, hop:hop + P], motion[:, hop + P:]
         previous = self._own_past(model, batch, motion, previous)
+        if "reference" in batch:
+            previous = _out_of_manner(previous, model.normalise_expression(batch["reference"]).mean(1))
         B = len(target)
         timestep = torch.randint(len(self.alpha_bar), (B,), device=target.device)
         noisy = self._noised(target, timestep)
@@ -201,6 +203,18 @@ class FaceTask:
         last, _ = sampler.flush(state)
         made = torch.cat([first.packed(), last.packed()])
         return rollout_scores(made, true)
+
+
+def _out_of_manner(previous: Tensor, manner: Tensor) -> Tensor:
+    """Previous motion `[B, P, 58]` of half of the rows with some of the person's own mean `[B, 52]` taken away, normalised.
+
+    A stream starts at rest. Previous motion that always shows the manner already would leave nothing to learn from the
+    reference: it must pull the motion towards itself.
+    """
+    share = torch.rand(len(previous), 1, 1, device=previous.device) * (torch.rand_like(previous[:, :1, :1]) < 0.5)
+    shifted = previous.clone()
+    shifted[..., :EXPRESSION_DIM] -= share * manner[:, None]
+    return shifted
 
 
 def rollout_scores(made: Tensor, true: Tensor) -> dict[str, float]:
