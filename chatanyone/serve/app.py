@@ -113,7 +113,7 @@ class App:
 
     def _admit(self, request: web.Request) -> None:
         request[CLIENT] = self._guard.client(request)
-        request[OWNER] = request.cookies.get(OWNER_COOKIE) or None
+        request[OWNER] = request.cookies.get(OWNER_COOKIE, "")[:64] or None
         self._guard.check(request)
         if not request.path.startswith("/v1/") or request.path.endswith("/thumbnail"):
             return

@@ -49,7 +49,8 @@ class Metrics:
 
     def answered(self, method: str, status: int) -> None:
         """A request was answered."""
-        self._requests.labels(method, str(status)).inc()
+        known = method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"  # or strangers make labels
+        self._requests.labels(known, str(status)).inc()
 
     def census(self, sessions: int, watchers: int, waiting: int, ready: bool) -> None:
         """Who is there."""

@@ -55,7 +55,13 @@ class Portraits:
         for path in sorted(Path(folder).iterdir()):
             if path.suffix.lower() in _PICTURES:
                 name = path.stem.replace("_", " ").replace("-", " ").strip()
-                self.library.add(Entry(re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "portrait", name, path))
+                self.library.add(Entry(self._free_id(path.stem), name, path))
+
+    def _free_id(self, stem: str) -> str:
+        """A readable id; a number where two files would have the same."""
+        plain = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "portrait"
+        taken = {entry.id for entry in self.library.seen_by(None)}
+        return next(one for one in (plain, *(f"{plain}-{n}" for n in range(2, 10_000))) if one not in taken)
 
     async def list(self, request: web.Request) -> web.Response:
         """``GET /v1/portraits``"""

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chatanyone.errors import MediaError, PortraitError
+from chatanyone.errors import ConfigError, MediaError, PortraitError
+from chatanyone.live_config import LimitsConfig
 from chatanyone.serve import content
 from chatanyone.serve.library import Entry, Library, _shown_name
+from chatanyone.serve.portraits import Portraits
 from chatanyone.serve.refusals import Refused
 from tests.helpers.media import gradient, png_header, write_picture
 
@@ -75,6 +77,29 @@ def test_the_oldest_upload_goes_first_and_never_the_houses(tmp_path: Path) -> No
         assert [one.id for one in library.seen_by("me")] == ["house", "b", "c"]
         assert not (tmp_path / "a").exists() and (tmp_path / "house").exists()
         await library.close()
+
+    asyncio.run(body())
+
+
+def test_the_house_folder(tmp_path: Path) -> None:
+    async def body() -> None:
+        house, uploads = tmp_path / "house", tmp_path / "uploads"
+        house.mkdir()
+        uploads.mkdir()
+        for name in ("Ada_L.png", "ada-l.png"):
+            write_picture(house / name)
+        (house / "notes.txt").write_text("no picture")
+        portraits = Portraits(LimitsConfig(), uploads)
+        portraits.add_house(house, demo=False)
+        entries = portraits.library.seen_by(None)
+        assert [(one.id, one.name) for one in entries] == [("ada-l", "Ada L"), ("ada-l-2", "ada l")]
+        assert (await portraits.library.ready("ada-l-2")).thumbnail
+        with pytest.raises(ConfigError, match="must be a folder of pictures"):
+            portraits.add_house(tmp_path / "none", demo=False)
+        portraits.add_house(None)
+        assert [one.name for one in portraits.library.seen_by(None)][-1] == "Eileen Collins"
+        await portraits.library.close()
+        assert (house / "Ada_L.png").exists()
 
     asyncio.run(body())
 

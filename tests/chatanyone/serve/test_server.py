@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import logging
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from chatanyone import cli
 from chatanyone.errors import ConfigError, MediaError
@@ -21,7 +30,7 @@ from chatanyone.serve import logs
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.server import data_folder
 from chatanyone.serve.workshop import Workshop
-from tests.helpers.rtc_client import live_config
+from tests.helpers.rtc_client import live_config, stand_in_server
 
 
 def test_serve_answers_drains_on_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
@@ -58,6 +67,32 @@ def test_mistakes_are_one_line(options: list[str], message: str, capsys: pytest.
         root.setLevel(level)
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def certificate(folder: Path) -> dict[str, str]:
+    """A self-signed one for 127.0.0.1."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+            .sign(key, hashes.SHA256()))
+    (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return {"server__tls_certificate": str(folder / "cert.pem"), "server__tls_key": str(folder / "key.pem")}
+
+
+def test_tls(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with stand_in_server(**certificate(tmp_path)) as server, aiohttp.ClientSession() as http:
+            assert server.url.startswith("https://")
+            trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+            async with http.get(server.url, ssl=trust) as answer:
+                assert answer.status == 200 and "max-age" in answer.headers["Strict-Transport-Security"]
+                assert "Secure" in answer.headers["Set-Cookie"]
+
+    asyncio.run(body())
 
 
 def test_the_data_folder(tmp_path: Path) -> None:
