@@ -74,19 +74,19 @@ class Drawer:
         every = stride(count)
         together = max(getattr(self.scene, "workers", 1), 1) if _device(self.scene).type == "cpu" else count
         for first in range(0, count, together):
-            places = range(first * every, min(first + together, count) * every)
-            factors = self._hold(places, cut_before())
-            shown = list(places)[::every]
-            part = gated(_rows(face, shown), torch.tensor(factors[every - 1::every]))
-            yield from _pixels(self.scene(part, BodyMotion(body.delta[shown], body.hands[shown])))
+            shown = range(first * every, min(first + together, count) * every, every)
+            factors = torch.tensor([self._held(range(place, place + every), cut_before()) for place in shown])
+            part = gated(_rows(face, list(shown)), factors)
+            yield from _pixels(self.scene(part, BodyMotion(body.delta[list(shown)], body.hands[list(shown)])))
 
-    def _hold(self, places: range, cut_before: int) -> list[float]:
-        """The mouth's factor at each frame of motion; a picture takes the one at the end of the time it is seen."""
+    def _held(self, places: range, cut_before: int) -> float:
+        """What of the mouth a picture shows: the least of the frames of motion during which it is seen, so that few pictures
+        close no later and open no sooner than many."""
         factors = []
         for place in places:
             self._gate = self._gate.step(self._frame + place < cut_before)
             factors.append(self._gate.factor)
-        return factors
+        return min(factors)
 
     @torch.inference_mode()
     def warm_up(self, count: int = UNIT_FRAMES) -> None:

@@ -7,14 +7,14 @@ lips for a while. Until that has passed the mouth is drawn towards rest; what co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from motion.style import GROUP_INDICES
-from motion.types import FaceMotion
+    from motion.types import FaceMotion
 
 _OPEN = (1.0, 0.4, 0.08, 0.0)  # of the mouth's weights, frame by frame at 30 fps (our choice; people close in 60 to 100 ms)
-_MOUTH = GROUP_INDICES[0]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class MouthGate:
 
 def gated(face: FaceMotion, factors: Tensor) -> FaceMotion:
     """The motion ``[T, …]`` with its mouth at `factors` ``[T]`` of what it was; all else untouched."""
+    from motion.style import GROUP_INDICES
+    from motion.types import FaceMotion
+
     expression = face.expression.clone()
-    expression[:, _MOUTH] *= factors.to(expression)[:, None]
+    expression[:, GROUP_INDICES[0]] *= factors.to(expression)[:, None]
     return FaceMotion(expression, face.rotation, face.translation)

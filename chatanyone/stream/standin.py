@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 from chatanyone.stream.engine import Made, Step
+from chatanyone.stream.gate import MouthGate
 from chatanyone.stream.session import Session
 from chatanyone.stream.types import SOUND_HZ, UNIT_SAMPLES, SessionEvents
 from chatanyone.stream.units import MOTION_FPS, SPEECH_HZ, UNIT_FRAMES, UPSAMPLING, speech_before, stride
@@ -90,8 +91,8 @@ class StandInEngine:
                  chirps: bool = True) -> None:
         self.size, self.lag, self._work_s, self._chirps = size, LAG_SAMPLES, work_s, chirps
         self._heard = np.zeros(LAG_SAMPLES // UPSAMPLING, np.float32)
-        self._first = self._closed_before = 0  # positions in all that was heard: of `_heard[0]`; of the cut
-        self._free_s, self._dead = 0.0, False
+        self._first = self._cut_before = 0  # sample at which `_heard` begins; frame before which the mouth is held shut
+        self._gate, self._free_s, self._dead = MouthGate(), 0.0, False
         self._chirp = np.zeros(UNIT_SAMPLES, np.int16)
         self._chirp[:len(chirp())] = (chirp() * 32767).astype(np.int16)
         self._background = self._draw_background()
@@ -103,12 +104,17 @@ class StandInEngine:
     def step(self, step: Step) -> None:
         self._heard = np.concatenate([self._heard, step.samples])
         work_s = self._work_s(step.number)
-        if work_s >= 0:
-            self._free_s = max(self._free_s, self._loop.time()) + work_s
-            self._loop.call_at(self._free_s, self._answer, step, work_s)
+        if work_s < 0:
+            return
+        begun_s = max(self._free_s, self._loop.time())
+        self._free_s = begun_s + work_s
+        frames: list[NDArray[np.uint8]] = []
+        for index in range(step.pictures):
+            self._loop.call_at(begun_s + work_s * index / step.pictures, self._paint, step, frames, index)
+        self._loop.call_at(self._free_s, self._answer, step, work_s, frames)
 
     def cut(self) -> None:
-        self._closed_before = self._first + len(self._heard)
+        self._cut_before = int(-(-(self._first + len(self._heard)) * MOTION_FPS // SPEECH_HZ))
 
     def crash(self) -> None:
         """Dies, as a process would."""
@@ -118,30 +124,41 @@ class StandInEngine:
     async def close(self) -> None:
         self._dead = True
 
-    def _answer(self, step: Step, work_s: float) -> None:
+    def _answer(self, step: Step, work_s: float, frames: list[NDArray[np.uint8]]) -> None:
         if self._dead:
             return
-        first = step.number * UNIT_FRAMES
-        numbers = range(first, first + UNIT_FRAMES, stride(step.pictures))
-        frames = np.stack([self._draw(number, step.dials.expression) for number in numbers])
-        sound = self._chirp if self._chirps and first % CHIRP_EVERY_FRAMES == 0 else None
+        for index in range(len(frames), step.pictures):  # timers of the same moment come in any order
+            self._paint(step, frames, index)
+        starts = step.number * UNIT_FRAMES % CHIRP_EVERY_FRAMES == 0
         done = speech_before(step.number + 1) - self._first
         self._heard, self._first = self._heard[done:], self._first + done
-        self._on_made(Made(step.number, frames, work_s, sound=sound))
+        self._on_made(Made(step.number, np.stack(frames), work_s, sound=self._chirp if self._chirps and starts else None))
 
-    def _draw(self, number: int, expression: float) -> NDArray[np.uint8]:
+    def _paint(self, step: Step, frames: list[NDArray[np.uint8]], index: int) -> None:
+        """One picture after the other, as a renderer does, so that an interruption finds some done and some not."""
+        if self._dead or len(frames) != index:
+            return
+        every = stride(step.pictures)
+        number = step.number * UNIT_FRAMES + index * every
+        opened = 1.0
+        for frame in range(number, number + every):
+            self._gate = self._gate.step(frame < self._cut_before)
+            opened = min(opened, self._gate.factor)
+        frames.append(self._draw(number, _MOUTH_GAIN * step.dials.expression * opened * self._loudness(number)))
+
+    def _draw(self, number: int, mouth: float) -> NDArray[np.uint8]:
         frame = np.roll(self._background, number, axis=0)
         burn_number(frame, number)
         H, W = frame.shape[:2]
-        mouth = frame[H // 2:H - 2, W * 3 // 8:W * 5 // 8]
-        mouth[:] = 16
-        mouth[:round(len(mouth) * min(_MOUTH_GAIN * expression * self._loudness(number), 1.0))] = 235
+        bar = frame[H // 2:H - 2, W * 3 // 8:W * 5 // 8]
+        bar[:] = 16
+        bar[:round(len(bar) * min(mouth, 1.0))] = 235
         return frame
 
     def _loudness(self, number: int) -> float:
-        """RMS of the sound that is heard with a frame; 0 while the mouth is held shut."""
+        """RMS of the sound that is heard with a frame."""
         start, end = (round(frame * SPEECH_HZ / MOTION_FPS) for frame in (number, number + 1))
-        part = self._heard[max(start, self._closed_before, self._first) - self._first:end - self._first]
+        part = self._heard[max(start - self._first, 0):end - self._first]
         return float(np.sqrt((part ** 2).mean())) if len(part) else 0.0
 
     def _draw_background(self) -> NDArray[np.uint8]:
