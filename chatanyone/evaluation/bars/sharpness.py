@@ -18,4 +18,7 @@ def measure(session: Session) -> Outcome:
             rows.append(Measure(f"Laplacian energy of {name} ÷ picture's",
                                 {look.name: look.mean(f"{name} sharpness") for look in found}, "", variant.name,
                                 must=at_least(0.75), aim=at_least(0.95)))
+            rows.append(Measure(f"the same of {name}, nothing moving", {
+                look.name: look.neutral.get(f"{name} sharpness", float("nan")) for look in found}, "", variant.name,
+                note="what resampling does not touch"))
     return Outcome("sharpness", TITLE, rows, "frames before encoding; every 8th of each film")
