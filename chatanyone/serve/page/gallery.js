@@ -79,7 +79,7 @@ export class Gallery extends EventTarget {
     if (!file) return;
     const limit = this.limits.upload_bytes;
     if (limit && file.size > limit) {
-      return tell(`This picture has ${mib(file.size)} MB, the server takes up to ${mib(limit)} MB. Save a smaller copy and try again.`, "bad");
+      return tell(`This picture has ${mb(file.size)} MB, the server takes up to ${mb(limit)} MB. Save a smaller copy and try again.`, "bad");
     }
     const progress = this.#progress(file);
     try {
@@ -120,4 +120,4 @@ export class Gallery extends EventTarget {
   }
 }
 
-const mib = (bytes) => (bytes / 2 ** 20).toFixed(bytes < 2 ** 20 * 10 ? 1 : 0);
+const mb = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);

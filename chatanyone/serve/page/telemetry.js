@@ -4,6 +4,8 @@ import { $, number } from "./dom.js";
 
 const EVERY_MS = 1000;
 // ITU-R BT.1359: differences people notice, ms; positive when the sound is early.
+// What the server needs besides its own lead (docs/live.md, "Latency"): the encoder's look-ahead, a unit that must be full.
+const LOOK_AHEAD_MS = 167, UNIT_MS = 133;
 const EARLY_MS = 45, LATE_MS = -125;
 
 // What the receiver knows of its own: a plain object of numbers, `undefined` where the browser does not tell.
@@ -83,7 +85,7 @@ export class Telemetry {
 }
 
 function delay(t, s) {
-  const server = s.speech_to_frame_ms ?? s.latency_ms;
+  const server = LOOK_AHEAD_MS + UNIT_MS + s.lead_ms;
   const total = (server ?? NaN) + t.roundTrip / 2 + t.pictureBufferMs;
   return Number.isFinite(total) ? `about ${number(total)} ms, ${number(server)} of them on the server` : "measured once the person speaks";
 }

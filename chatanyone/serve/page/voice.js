@@ -47,7 +47,8 @@ export class Voice {
       this.talk.send({ type: "input_audio_buffer.clear" });
     } else {
       this.talk.send({ type: "input_audio_buffer.commit" });
-      this.talk.send({ type: "response.create" });
+      // A mirror has said it already.
+      if (document.documentElement.dataset.mode !== "mirror") this.talk.send({ type: "response.create" });
     }
   }
 

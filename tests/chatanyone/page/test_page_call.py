@@ -49,6 +49,7 @@ def numbers(seen: Seen) -> NDArray[np.float64]:
     return np.array([np.nan if number is None else number for number in read])
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_frames_come_at_the_asked_rate(seen: Seen) -> None:
     assert seen.rate == pytest.approx(ASKED_FPS, rel=0.15)
 
@@ -64,6 +65,7 @@ def test_sound_arrives(seen: Seen) -> None:
     assert len(find_chirps(seen.sound)) >= SECONDS // 2 - 1
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_the_mouth_moves_with_the_sound(seen: Seen) -> None:
     times, loudness = seen.loudness(1 / 30)
     opened = np.array([read_level(frame) for frame in seen.frames])
@@ -74,6 +76,7 @@ def test_the_mouth_moves_with_the_sound(seen: Seen) -> None:
     assert abs(best) <= 3
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_lips_and_sound_are_together_at_the_receiver(page: Any, seen: Seen) -> None:
     """By what the browser says of its own playout, once a second."""
     for attempt in range(TRIES):
@@ -87,6 +90,7 @@ def test_lips_and_sound_are_together_at_the_receiver(page: Any, seen: Seen) -> N
     assert np.percentile(latest, 95) <= TOGETHER_MS
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_chirps_are_heard_with_their_pictures(seen: Seen, numbers: NDArray[np.float64]) -> None:
     """By number and chirp: each chirp starts with a picture whose number divides by 60."""
     heard_s = seen.sound_began_s + np.array(find_chirps(seen.sound))
@@ -98,6 +102,7 @@ def test_chirps_are_heard_with_their_pictures(seen: Seen, numbers: NDArray[np.fl
     assert np.abs(offsets).max() <= 0.12
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_the_expression_dial_acts_within_a_second(page: Any) -> None:
     steps.begin_recording(page)
     page.click("#tab-manner")
@@ -112,6 +117,7 @@ def test_the_expression_dial_acts_within_a_second(page: Any) -> None:
     assert opened[late].max() < 0.1
 
 
+@pytest.mark.usefixtures("time_counts")
 def test_the_button_silences(page: Any) -> None:
     """Typed speech, interrupted by Escape while it sounds; the microphone is muted, or it would interrupt by itself."""
     steps.choose_mode(page, "say")

@@ -83,6 +83,7 @@ def opening(seen: Seen) -> NDArray[np.float64]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("time_counts")
 def test_lips_and_sound_are_together_for_a_minute(met: Any) -> None:
     seen, offsets = met
     latest = np.abs(offsets[-SECONDS + 2:])
@@ -91,6 +92,7 @@ def test_lips_and_sound_are_together_for_a_minute(met: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("time_counts")
 def test_the_mouth_moves_with_the_voice(met: Any) -> None:
     seen, _ = met
     times, loudness = seen.loudness(0.05)
