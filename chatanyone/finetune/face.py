@@ -31,8 +31,8 @@ HEARINGS = 4  # the sound as it is, and through other microphones and rooms: a p
 _CHECKS = 8  # batches of a held-out loss
 # Measured lips are never quite shut: counting closures extra, as the first training does, only made the mouth smaller.
 _WEIGHTS = replace(FaceLossWeights(), closed=0.0)
-# A squared error alone taught the mouth to open less wherever the voice does not tell how far: on GRID made ÷ real amplitude
-# fell from 0.66 to 0.51 in 50 steps; with this weight on the difference of deviations it rose, and so did the correlation.
+# A squared error alone teaches the mouth to open less wherever the voice does not tell how far: on GRID the made ÷ real
+# amplitude fell within 50 steps; this weight on the difference of deviations holds against it (docs/training.md).
 _SPREAD = 10.0
 _MOUTH = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS["mouth"]]
 _WHOLE = ConditionDropout(**{name: 0.0 for name in vars(ConditionDropout())})

@@ -139,7 +139,7 @@ class FaceTask:
         """The previous motion, a little noisy; in a quarter of the rows its last hop is the net's own prediction."""
         P, hop, window = self.previous, self.hop, self.window
         B = len(motion)
-        rows = B // 4
+        rows = max(B // 4, 1)
         timestep = torch.randint(200, len(self.alpha_bar), (rows,), device=motion.device)
         noisy = self._noised(motion[:rows, P:P + window], timestep)
         own = model(
