@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatanyone.errors import ConfigError
 from motion.training.articulation import mouth_curves, random_style
 from motion.training.performance import perform_face, prosody, random_performance_style
 from motion.training.speech import Espeak, Speech, Voice, join, random_voice, silence, trim
@@ -31,11 +32,19 @@ class Pair:
     seed: int
 
 
-def pair(client: Espeak, index: int) -> Pair:
-    """Person number `index`: a voice and a manner that training never met."""
+def pair(index: int) -> Pair:
+    """Person number `index`: a voice and a manner that training never met.
+
+    Raises:
+        ConfigError: espeak-ng is not installed.
+    """
     seed = FIRST_SEED + 10 * index
-    reference, _ = _performed(client, seed, seed + 1)
-    target, samples = _performed(client, seed, seed + 2)
+    try:
+        with Espeak() as client:
+            reference, _ = _performed(client, seed, seed + 1)
+            target, samples = _performed(client, seed, seed + 2)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the performer speaks by espeak-ng ({error}); pip install 'chatanyone[evaluate]'") from None
     return Pair(f"person {index}", reference, target, samples, seed + 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -96,10 +97,13 @@ def _measured(name: str, session: Session) -> Outcome:
     return replace(outcome, seconds=round(time.monotonic() - started, 1))
 
 
-def _safe(name: str, title: str, make: object) -> Outcome:
+def _safe(name: str, title: str, make: Callable[[], Outcome]) -> Outcome:
     """One part that cannot be measured does not take the others with it."""
     try:
-        return make()  # type: ignore[operator, no-any-return]
+        return make()
     except ChatAnyoneError as error:
-        print(f"chatanyone: warning: {name}: {error}", file=sys.stderr)
-        return Outcome(name, title, [not_computed(title, str(error))])
+        reason = str(error)
+    except ImportError as error:
+        reason = f"{error.name or error} is not installed; pip install 'chatanyone[evaluate]'"
+    print(f"chatanyone: warning: {name}: {reason}", file=sys.stderr)
+    return Outcome(name, title, [not_computed(title, reason)])

@@ -62,7 +62,6 @@ def measure(session: Session) -> Outcome:
         moved = motions.motion_of(session.studio, variant, session.studio.portrait(face), samples)
         return {name: {"all": value} for name, value in numbers(moved, spoken).items()}
 
-    session.progress("life", [face])
     row = session.item("life", face.stem, (_SELF, motions), make, files=[face, *voices], variant=variant)
     musts = {"blinks a minute": (Range(8, 30), ""), "head in speech": (at_least(0.3), "°"),
              "head in silence": (at_least(0.2), "°"), "shoulders in speech": (at_least(0.1), "% of shoulder width"),

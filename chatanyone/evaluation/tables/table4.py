@@ -103,10 +103,7 @@ def _sync(rows: list[Row]) -> list[Measure]:
 
 def _person(session: Session, variant: Variant, index: int) -> Row:
     def make() -> Row:
-        from motion.training.speech import Espeak
-
-        with Espeak() as client:
-            made = performed.pair(client, index)
+        made = performed.pair(index)
         style = _style(made.reference)
         return {"name": made.name, "reference ranges": ranges(_expression(made.reference)), **_both(
             session, variant, made.samples, style, made.seed, _expression(made.target), 0)}
