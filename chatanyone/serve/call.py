@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chatanyone.live_config import LimitsConfig
 from chatanyone.serve.broadcast import Broadcast, Sink
+from chatanyone.serve.life import Life
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.recorder import Recorder
 from chatanyone.serve.refusals import sentence as as_sentence
@@ -54,8 +55,7 @@ class Watcher:
     """Somebody who looks at a call."""
 
     peer: Peer
-    seen_s: float
-    bytes_received: float = 0.0
+    life: Life
 
 
 class Call:
@@ -76,9 +76,7 @@ class Call:
         self.closed = asyncio.Event()
         self.reason: str | None = None
         self._limits, self._metrics, self._ended, self._clock = limits, metrics, ended, clock
-        self._started_s = self._seen_s = clock()
-        self._connected = False
-        self._bytes_received = 0.0
+        self._life = Life(limits, clock)
         self._ending: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sinks: list[Any] = []
@@ -120,13 +118,14 @@ class Call:
         """
         assert self.broadcast is not None
         watcher_id = secrets.token_urlsafe(12)
-        peer = make_peer(self.broadcast, PeerEvents(gone=lambda reason: self._forget(watcher_id)))
+        life = Life(self._limits, self._clock)
+        peer = make_peer(self.broadcast, PeerEvents(connected=life.connect, gone=lambda reason: self._forget(watcher_id)))
         try:
             answer = await peer.answer(offer)
         except BaseException:
             await peer.close()
             raise
-        self.watchers[watcher_id] = Watcher(peer, self._clock())
+        self.watchers[watcher_id] = Watcher(peer, life)
         return watcher_id, answer
 
     async def unwatch(self, watcher_id: str) -> None:
@@ -170,13 +169,13 @@ class Call:
     @property
     def age_s(self) -> float:
         """Since it began."""
-        return self._clock() - self._started_s
+        return self._life.age_s
 
     @property
     def fresh(self) -> bool:
         """Units come as they should: the last one is not older than a second."""
         last_s = self.broadcast.last_unit_s if self.broadcast is not None else None
-        return self._clock() - (self._started_s if last_s is None else last_s) < 1.0
+        return (self.age_s if last_s is None else self._clock() - last_s) < 1.0
 
     def stats(self) -> dict[str, float]:
         """Names to numbers, of session, transport and coding."""
@@ -219,8 +218,7 @@ class Call:
     # The peer's events.
 
     def _on_connected(self) -> None:
-        self._connected = True
-        self._seen_s = self._clock()
+        self._life.connect()
         self._metrics.observe("connect", self.age_s)
 
     def _on_open(self) -> None:
@@ -253,28 +251,15 @@ class Call:
             numbers = self.stats()
             self.send(events.stats(numbers))
             self._metrics.observe_call(numbers)
-            self._note_life(numbers.get("transport_bytes_received", 0.0))
+            self._life.received(numbers.get("transport_bytes_received", 0.0))
+            if (reason := self._life.over()) is not None:
+                self.end(reason)
             self._check_watchers()
 
-    def _note_life(self, bytes_received: float) -> None:
-        """Ends the call when the client is silent, never came, or has talked long enough."""
-        now_s = self._clock()
-        if bytes_received > self._bytes_received:
-            self._bytes_received, self._seen_s = bytes_received, now_s
-        if not self._connected and self.age_s > self._limits.connect_s:
-            self.end("No way was found between browser and server; /check shows what is missing.")
-        elif self._connected and now_s - self._seen_s > self._limits.idle_s:
-            self.end("Nothing came from the browser any more.")
-        elif self.age_s > self._limits.session_s:
-            self.end(f"The call has reached the server's limit of {self._limits.session_s / 60:g} minutes.")
-
     def _check_watchers(self) -> None:
-        now_s = self._clock()
         for watcher_id, watcher in list(self.watchers.items()):
-            received = watcher.peer.stats().get("bytes_received", 0.0)
-            if received > watcher.bytes_received:
-                watcher.bytes_received, watcher.seen_s = received, now_s
-            if now_s - watcher.seen_s > self._limits.idle_s:
+            watcher.life.received(watcher.peer.stats().get("bytes_received", 0.0))
+            if watcher.life.over() is not None:
                 self._forget(watcher_id)
 
     def _forget(self, watcher_id: str) -> None:
@@ -296,7 +281,7 @@ class Call:
     async def _say_goodbye(self, reason: str) -> None:
         if self._talker is not None:
             self._talker.on_end(reason)
-            await asyncio.sleep(GOODBYE_S if self._connected else 0)
+            await asyncio.sleep(GOODBYE_S if self._life.connected else 0)
 
     async def _free(self) -> None:
         for task in self._tasks:

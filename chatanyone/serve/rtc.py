@@ -3,86 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from collections.abc import Mapping
-from fractions import Fraction
 from functools import partial
 
-import av
 from aiortc import (MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCRtpSender,
-                    RTCSessionDescription, RTCRtpTransceiver)
+                    RTCRtpTransceiver, RTCSessionDescription)
 from aiortc.exceptions import InvalidStateError
-from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcconfiguration import RTCBundlePolicy
 
 from chatanyone.serve import aiortc_hooks as hooks
-from chatanyone.serve.broadcast import Broadcast, Ended, PacketQueue
-from chatanyone.serve.encode import VIDEO_HZ, VideoCodec
+from chatanyone.serve.broadcast import Broadcast
+from chatanyone.serve.encode import VideoCodec
 from chatanyone.serve.microphone import Microphone
+from chatanyone.serve.sdp import wanted_kinds, with_address, without_local_names
+from chatanyone.serve.tracks import PacketTrack
 from chatanyone.serve.transport import PeerEvents, SignallingError
-from chatanyone.stream.types import SOUND_HZ, UNIT_S
 
 CHANNEL_BYTES = 256 * 1024  # our choice: a client that leaves so much unread gets no more messages
 CLOSE_S = 5.0
-_MOST_CANDIDATES = 40
-# The RTP clock starts a unit after t0, so that no time stamp is negative (Opus' first one would be, by its look-ahead).
-_SHIFT_S = float(UNIT_S)
-
-
-class PacketTrack(MediaStreamTrack):
-    """Packets of a broadcast, each when it is due. Waits for nothing but time and the broadcast."""
-
-    def __init__(self, kind: str, broadcast: Broadcast) -> None:
-        super().__init__()
-        self.kind = kind
-        self.sender: RTCRtpSender | None = None
-        self.codec: VideoCodec = "h264"
-        self._broadcast = broadcast
-        self._queue: PacketQueue | None = None
-        self._hz = VIDEO_HZ if kind == "video" else SOUND_HZ
-        self._sent_s: float | None = None  # since t0: what was sent last belongs to this time
-        self.late_s = 0.0  # by how much the last packet left after it was due
-
-    async def recv(self) -> av.Packet:
-        """The next packet, with its time stamp."""
-        if self.readyState != "live":
-            raise MediaStreamError
-        self._correct_report()
-        try:
-            packet = await self._open().get()
-        except Ended:
-            self.stop()
-            raise MediaStreamError from None
-        due_s = self._broadcast.epoch_s + packet.due_s
-        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        self.late_s = time.monotonic() - due_s
-        self._sent_s = packet.pts / self._hz
-        out = av.Packet(packet.data)
-        out.pts, out.time_base = packet.pts + round(_SHIFT_S * self._hz), Fraction(1, self._hz)
-        return out
-
-    def stop(self) -> None:
-        """Leaves the broadcast."""
-        super().stop()
-        if self._queue is not None:
-            self._broadcast.leave(self._queue)
-
-    @property
-    def dropped(self) -> int:
-        """Packets that this viewer was too slow for."""
-        return self._queue.dropped if self._queue is not None else 0
-
-    def _open(self) -> PacketQueue:
-        """Watches from the first `recv` on, that is from when the way is open: nothing piles up before."""
-        if self._queue is None:
-            self._queue = self._broadcast.watch(self.codec) if self.kind == "video" else self._broadcast.listen()
-        return self._queue
-
-    def _correct_report(self) -> None:
-        if self.sender is not None and self._sent_s is not None:
-            t0_s = self._broadcast.epoch_s - time.monotonic() + time.time()
-            hooks.set_report_clock(self.sender, t0_s + self._sent_s)
 
 
 class AiortcPeer:
@@ -116,11 +54,11 @@ class AiortcPeer:
 
     async def answer(self, offer: str) -> str:
         """See `Peer.answer`."""
-        kinds = _kinds(offer)
+        kinds = wanted_kinds(offer)
         for kind in kinds:
             self._add_track(kind)
         try:
-            await self._connection.setRemoteDescription(RTCSessionDescription(_without_local_names(offer), "offer"))
+            await self._connection.setRemoteDescription(RTCSessionDescription(without_local_names(offer), "offer"))
             self._wire()
             if self._loopback:
                 hooks.add_host_address(self._connection, "127.0.0.1")
@@ -131,7 +69,7 @@ class AiortcPeer:
             raise SignallingError(f"the offer is not answerable SDP ({type(error).__name__}: {error}); send what "
                                   "RTCPeerConnection.createOffer gives") from None
         sdp: str = self._connection.localDescription.sdp
-        return _with_address(sdp, self._public_address) if self._public_address else sdp
+        return with_address(sdp, self._public_address) if self._public_address else sdp
 
     def _add_track(self, kind: str) -> None:
         if self._broadcast is None:
@@ -234,46 +172,6 @@ class AiortcPeer:
             self._events.sound(samples)
 
 
-def _kinds(offer: str) -> list[str]:
-    """What the offer wants to see and hear.
-
-    Raises:
-        SignallingError: no SDP, or more than one of a kind.
-    """
-    if len(re.findall(r"^a=candidate:", offer, re.MULTILINE)) > _MOST_CANDIDATES:
-        raise SignallingError(f"the offer has more than {_MOST_CANDIDATES} candidates")
-    media = re.findall(r"^m=(\w+) (\d+)", offer, re.MULTILINE)
-    names = [name for name, port in media]
-    if not offer.startswith("v=0") or not media:
-        raise SignallingError("the offer must be SDP with at least one m= line; send what RTCPeerConnection.createOffer gives")
-    if len(set(names)) < len(names) or set(names) - {"audio", "video", "application"}:
-        raise SignallingError("the offer must have one audio, one video and one data section at most, "
-                              f"not {', '.join(names)}")
-    return [name for name in names if name != "application"]
-
-
 def _agreed(transceiver: RTCRtpTransceiver) -> VideoCodec:
     name = transceiver._codecs[0].name.lower()
     return "h264" if name == "h264" else "vp8"
-
-
-def _without_local_names(offer: str) -> str:
-    """The client's candidates whose address is an mDNS name are left out: to resolve them may take seconds, and the
-    client's own checks reach us anyway. More may come, so the end of candidates is left out as well."""
-    lines = offer.splitlines()
-    kept = [line for line in lines if not (line.startswith("a=candidate:") and ".local " in line)
-            and line != "a=end-of-candidates"]
-    return "\r\n".join(kept) + "\r\n"
-
-
-def _with_address(sdp: str, address: str) -> str:
-    """Each host candidate once more with the address under which a NAT shows this server."""
-    lines = []
-    for line in sdp.splitlines():
-        lines.append(line)
-        parts = line.split(" ")
-        if line.startswith("a=candidate:") and "host" in parts and "." in parts[4]:
-            parts[0] += "1"
-            parts[4] = address
-            lines.append(" ".join(parts))
-    return "\r\n".join(lines) + "\r\n"
