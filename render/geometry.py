@@ -12,16 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from render.face import face_flow, finish_face, prepare_face
 from render.limbs import draw_limbs, prepare_limbs
-from render.mouth import mouth_colours
-from render.rasterize import Fragments
-from render.types import Part, RenderDrive, RenderSource, Surface
-from render.warp import draw_surface, enlarge, field_matrix, sample, smooth_field
+from render.types import RenderDrive, RenderSource, Surface
+from render.warp import draw_surface, enlarge, field_matrix, sample_sharp, smooth_field
 
+MARGIN, REACH = 16, 2.0  # px above the person, and how much farther than any control point its field may move it
 HAND_MARGIN = 12  # px around a hand's window
-EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
-MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
-SUPERSAMPLE = 2  # the face window is drawn this much finer: lips, lids and teeth get soft edges
 
 
 @dataclass
@@ -45,10 +42,12 @@ class Proposal:
 def prepare(source: RenderSource) -> None:
     """Compute once what depends on the picture alone."""
     source.cache["field"] = field_matrix(source.control.cpu(), source.size).to(source.control.device)
-    source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
+    prepare_face(source)
     source.cache["layer"] = torch.cat([source.foreground * source.matte, source.matte])[None]
     source.cache["body"] = source.cache["layer"] if source.body is None else source.body[None]
     prepare_limbs(source)
+    rows = (source.matte[0] > 0).any(1).nonzero()
+    source.cache["top"] = rows[0, 0].float() if len(rows) else source.matte.new_zeros(())
 
 
 def propose(source: RenderSource, drive: RenderDrive) -> Proposal:
@@ -71,125 +70,24 @@ def draw(source: RenderSource, drive: RenderDrive, coarse: Tensor) -> Proposal:
     for index, (surface, vertices) in enumerate(zip(source.hands, drive.hands)):
         if index not in carried:
             _override_hand(flow, hands, surface, vertices)
-    layer = sample(source.cache["body"], flow)
-    alpha = layer[:, 3:]
-    frame = layer[:, :3] + (1 - alpha) * source.plate
-    face = _draw_face(frame, alpha, flow, source, drive)
+    drawing = face_flow(flow, source, drive)
+    frame, alpha = _composed(flow, source, drive)
+    face = finish_face(drawing, frame, alpha, flow, source, drive)
     limbs = draw_limbs(frame, alpha, flow, hands, source, drive)
     hand_image = torch.cat([frame * hands, hands], dim=1)
     return Proposal(frame, alpha, flow, face, hand_image, limbs)
 
 
-def _draw_face(frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource, drive: RenderDrive) -> Tensor:
-    """Redraw the face with mesh flow and the inner mouth, supersampled (all in place); returns the control image of the
-    face window."""
-    x0, y0, side = source.face_box
-    control = frame.new_zeros(len(drive), 8, side, side)
-    box = _face_extent(source, drive)
-    if box is None:
-        return control
-    left, top, width, height = box
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    fragments, attributes = _draw_fine(source, drive, box)
-    part = torch.where(fragments.mask, source.head.part[fragments.triangle], -1)
-    mesh, weight = attributes[:, :2], attributes[:, 2:3]
-    mouth = _mouth_window(box, drive)
-    inside = _is_mouth(part[:, mouth[0], mouth[1]])
-    _fill_inwards(mesh[:, :, mouth[0], mouth[1]], weight[:, :, mouth[0], mouth[1]], inside)
-    around = flow[:, :, top - 1:top + height + 1, left - 1:left + width + 1]  # so that the window's edge is interpolated too
-    window = F.interpolate(around, scale_factor=SUPERSAMPLE, mode="bilinear", align_corners=False)
-    window = torch.lerp(window[:, :, SUPERSAMPLE:-SUPERSAMPLE, SUPERSAMPLE:-SUPERSAMPLE], mesh, weight)
-    layer = sample(source.cache["body"], window)
-    plate = source.plate[None, :, rows, columns]
-    layer[:, :3] += (1 - layer[:, 3:]) * F.interpolate(plate, scale_factor=SUPERSAMPLE, mode="nearest")
-    inner = control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]
-    _draw_mouth(layer[:, :3, mouth[0], mouth[1]], inner, mouth, source, drive, part, fragments.depth, attributes, inside)
-    inner[:, 4] = part[:, ::SUPERSAMPLE, ::SUPERSAMPLE] == Part.EYE
-    inner[:, 7] = weight[:, 0, ::SUPERSAMPLE, ::SUPERSAMPLE]
-    layer = _halve(layer)
-    frame[:, :, rows, columns] = layer[:, :3]
-    alpha[:, :, rows, columns] = layer[:, 3:]
-    flow[:, :, rows, columns] = _halve(window)
-    return control
-
-
-def _face_extent(source: RenderSource, drive: RenderDrive) -> tuple[int, int, int, int] | None:
-    """x0, y0, width, height px around the driven face in all frames of the batch, within the face window."""
-    x0, y0, side = source.face_box
-    points = drive.head[:, source.cache["face_vertices"], :2]
-    low, high = points.amin((0, 1)).floor().int().tolist(), points.amax((0, 1)).ceil().int().tolist()
+def _composed(flow: Tensor, source: RenderSource, drive: RenderDrive) -> tuple[Tensor, Tensor]:
+    """Picture ``[B, 3, H, W]`` and alpha ``[B, 1, H, W]`` of the body over the plate; sampled only where the body can be."""
     H, W = source.size
-    left, top = max(low[0], x0, 1), max(low[1], y0, 1)
-    width, height = min(high[0], x0 + side, W - 1) - left, min(high[1], y0 + side, H - 1) - top
-    return (left, top, width, height) if width > 0 and height > 0 else None
-
-
-def _draw_fine(source: RenderSource, drive: RenderDrive, box: tuple[int, int, int, int]) -> tuple[Fragments, Tensor]:
-    """The head mesh in a part of the frame, `SUPERSAMPLE` times finer."""
-    left, top, width, height = box
-    vertices = (drive.head - drive.head.new_tensor([left, top, 0])) * drive.head.new_tensor([SUPERSAMPLE, SUPERSAMPLE, 1])
-    return draw_surface(source.head, vertices, (0, 0, width * SUPERSAMPLE, height * SUPERSAMPLE))
-
-
-def _halve(image: Tensor) -> Tensor:
-    """2 × 2 mean; on CPU four strided views are several times faster than pooling."""
-    return (image[..., ::2, ::2] + image[..., 1::2, ::2] + image[..., ::2, 1::2] + image[..., 1::2, 1::2]) * 0.25
-
-
-def _mouth_window(box: tuple[int, int, int, int], drive: RenderDrive) -> tuple[slice, slice]:
-    """Rows and columns, in fine pixels of the box, around the mouth in all frames of the batch; even numbers."""
-    left, top, width, height = box
-    points = drive.face_keypoints[:, 13:19, :2]  # mouth corners and lips
-    margin = width // 8
-    low = (points.amin((0, 1)).floor().int() - margin).tolist()
-    high = (points.amax((0, 1)).ceil().int() + margin).tolist()
-    return _clipped(low[1] - top, high[1] - top, height), _clipped(low[0] - left, high[0] - left, width)
-
-
-def _clipped(low: int, high: int, size: int) -> slice:
-    """Within the box and never empty, wherever wild motion threw the mouth; fine pixels."""
-    start = min(max(low, 0), size - 1)
-    return slice(start * SUPERSAMPLE, max(min(high, size), start + 1) * SUPERSAMPLE)
-
-
-def _is_mouth(part: Tensor) -> Tensor:
-    """``[B, h, w]`` parts to ``[B, 1, h, w]``: 1 inside the mouth."""
-    return (part >= Part.TEETH)[:, None].float()
-
-
-def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
-    """Continue the lips' flow a few pixels into the mouth (in place), so that the soft edge blends lip with mouth."""
-    skin = (1 - inside) * (weight > 0)
-    stacked = torch.cat([mesh * skin, weight * skin, skin], 1)
-    blur = torch.full((4, 1, 5, 5), 1 / 25, device=mesh.device)
-    spread = F.conv2d(stacked, blur, padding=2, groups=4)
-    near = spread[:, 3:4].clamp(min=1e-4)
-    hole = inside > 0
-    mesh.copy_(torch.where(hole, spread[:, :2] / near, mesh))
-    weight.copy_(torch.where(hole, spread[:, 2:3] / near * (spread[:, 3:4] > 0), weight))
-
-
-def _draw_mouth(picture: Tensor, control: Tensor, mouth: tuple[slice, slice], source: RenderSource, drive: RenderDrive,
-                part: Tensor, depth: Tensor, attributes: Tensor, inside: Tensor) -> None:
-    """Draw the inside of the mouth into the fine picture and into channels 0-3, 5, 6 of the control image (in place)."""
-    part, depth = part[:, mouth[0], mouth[1]], depth[:, mouth[0], mouth[1]].clamp(min=-1e4)
-    lips = drive.face_keypoints[:, 15:19, 2].amin(1)
-    inward = ((lips[:, None, None] - depth) / (source.face_box[2] * MOUTH_DEPTH)).clamp(0, 1)
-    colour = mouth_colours(part, attributes[:, 3:5, mouth[0], mouth[1]], inward, source.mouth_light)
-    colour = _smooth_inside(colour, inside)
-    soft = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
-    picture += soft * (colour - picture)
-    teeth, tongue = ((part == p)[:, None].to(picture.dtype) for p in (Part.TEETH, Part.TONGUE))
-    drawn = _halve(torch.cat([colour * inside, inside, teeth, tongue], dim=1))
-    rows, columns = (slice(w.start // SUPERSAMPLE, w.stop // SUPERSAMPLE) for w in mouth)
-    control[:, :4, rows, columns] = drawn[:, :4]
-    control[:, 5:7, rows, columns] = drawn[:, 4:]
-
-
-def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:
-    """Average over 3 × 3 within the mask: no jagged teeth, and colours that reach one pixel past the mask's edge."""
-    total = F.avg_pool2d(torch.cat([colour * inside, inside], 1), 3, 1, 1)
-    return total[:, :3] / total[:, 3:].clamp(min=1e-4)
+    top = int(source.cache["top"] + (drive.control - source.control)[..., 1].amin().clamp(max=0) * REACH) - MARGIN
+    top = min(max(top, 0), H - 1)
+    frame, alpha = source.plate.expand(len(flow), -1, -1, -1).clone(), flow.new_zeros(len(flow), 1, H, W)
+    layer = sample_sharp(source.cache["body"], flow[:, :, top:])
+    alpha[:, :, top:] = layer[:, 3:]
+    frame[:, :, top:] = layer[:, :3] + (1 - layer[:, 3:]) * source.plate[:, top:]
+    return frame, alpha
 
 
 def _override_hand(flow: Tensor, mask: Tensor, surface: Surface, vertices: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from render.types import RenderDrive, RenderSource, Surface
-from render.warp import STRIDE, draw_surface, enlarge, field_matrix, sample, smooth_field
+from render.warp import STRIDE, draw_surface, enlarge, field_matrix, sample_sharp, smooth_field
 
 MARGIN = 24  # px around a limb's window
 SEEN = 0.02  # alpha from which a pixel of the layer counts
@@ -56,7 +56,7 @@ def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Te
     keep = torch.ones_like(window[:, :1])
     if limb.hand is not None:
         _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box)
-    layer = sample(limb.layer[None], window) * keep
+    layer = sample_sharp(limb.layer[None], window) * keep
     if drive.fade is not None:
         layer = layer * drive.fade[:, index].view(-1, 1, 1, 1)
     behind = 1 - layer[:, 3:]

@@ -39,6 +39,17 @@ def sample(image: Tensor, flow: Tensor) -> Tensor:
                          align_corners=False)
 
 
+def sample_sharp(layer: Tensor, flow: Tensor) -> Tensor:
+    """The same for a layer ``[B, 4, H, W]`` of colours times alpha, and alpha, bicubic: bilinear costs a third of the finest
+    detail. What overshoots is cut: alpha to [0, 1], colours to [0, alpha]."""
+    H, W = layer.shape[-2:]
+    scale = torch.tensor([2 / W, 2 / H], device=flow.device, dtype=flow.dtype)
+    found = F.grid_sample(layer.expand(len(flow), -1, -1, -1), flow.permute(0, 2, 3, 1) * scale - 1, mode="bicubic",
+                          padding_mode="border", align_corners=False).clamp_(0, 1)
+    found[:, :3] = torch.minimum(found[:, :3], found[:, 3:])
+    return found
+
+
 def field_matrix(control: Tensor, size: tuple[int, int], ridge: float = 1.0) -> Tensor:
     """The linear map from displacements of control points to displacements of the field's nodes.
 

@@ -1,0 +1,224 @@
+"""The face window of the geometric frame: mesh flow, and the inner mouth where the driven mesh shows it.
+
+The whole face is drawn once a pixel, straight from the picture, so that nothing gets softer than it was. Around eyes and
+mouth the mesh is drawn a second time, `SUPERSAMPLE` times finer, and only pixels in which different things meet (lid and
+eye, lip and tooth) take that average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from render.mouth import mouth_colours
+from render.types import Part, RenderDrive, RenderSource, Surface
+from render.warp import draw_surface, sample
+
+EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
+MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
+SUPERSAMPLE = 2
+APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
+EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
+EYE_MARGIN, MOUTH_MARGIN = 0.12, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
+INNER = Part.TEETH  # this part and higher ones are inside the mouth
+
+Box = tuple[int, int, int, int]  # x0, y0, width, height px
+
+
+@dataclass
+class _Fine:
+    """A spot drawn finer. part ``[B, h, w]``, -1 where empty; mesh ``[B, 2, h, w]`` px, weight ``[B, 1, h, w]``: flow and
+    how far it counts; arch ``[B, 2, h, w]``; depth ``[B, h, w]``."""
+
+    part: Tensor
+    mesh: Tensor
+    weight: Tensor
+    arch: Tensor
+    depth: Tensor
+
+
+def prepare_face(source: RenderSource) -> None:
+    """Which vertices count, and the triangles of the two spots that are drawn finer."""
+    source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
+    part = source.head.part
+    source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
+    source.cache["mouth_spot"] = (_spot(source, MOUTH, MOUTH_MARGIN) | (part >= INNER)) & (part != Part.EYE)
+
+
+@dataclass
+class FaceDrawing:
+    """A face whose flow is drawn. control: the control image so far; box: around the face, None where it left the window;
+    part ``[B, h, w]`` of the box, -1 where empty."""
+
+    control: Tensor
+    box: Box | None
+    part: Tensor
+
+
+def face_flow(flow: Tensor, source: RenderSource, drive: RenderDrive) -> FaceDrawing:
+    """Replace the smooth field by the mesh's flow on the face, once a pixel (in place); the picture is sampled afterwards."""
+    control = flow.new_zeros(len(drive), 8, source.face_box[2], source.face_box[2])
+    box = _face_extent(source, drive)
+    if box is None:
+        return FaceDrawing(control, None, flow.new_zeros(0))
+    left, top, width, height = box
+    window = flow[:, :, top:top + height, left:left + width]
+    fragments, attributes = draw_surface(source.head, drive.head, box)
+    part = torch.where(fragments.mask, source.head.part[fragments.triangle], -1)
+    window += attributes[:, 2:3] * (attributes[:, :2] - window)
+    inner = _of_control(control, source, box)
+    inner[:, 4], inner[:, 7] = part == Part.EYE, attributes[:, 2]
+    return FaceDrawing(control, box, part)
+
+
+def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
+                drive: RenderDrive) -> Tensor:
+    """Eyes and the inner mouth, finer (in place); returns the control image of the face window, ``[B, 8, S, S]`` as in
+    `render.geometry.Proposal`. A closed mouth costs nothing."""
+    if drawing.box is None:
+        return drawing.control
+    inner = (drawing.part >= INNER)[:, None].float()
+    spots = ("eye_spot", "mouth_spot") if bool(inner.any()) else ("eye_spot",)
+    inner = F.max_pool2d(inner, 5, 1, 2)
+    for spot in spots:
+        _draw_spot(frame, alpha, flow, drawing.control, inner, source, drive, source.cache[spot], drawing.box,
+                   spot == "mouth_spot")
+    return drawing.control
+
+
+def _spot(source: RenderSource, points: slice, share: float) -> Tensor:
+    """``[F]`` bool: triangles of the head around some of the face keypoints."""
+    places = source.face_keypoints[points, :2]
+    low, high = places.amin(0), places.amax(0)
+    margin = share * (high - low).max()
+    inside = ((source.head.source > low - margin) & (source.head.source < high + margin)).all(1)
+    return inside[source.head.triangles].all(1)
+
+
+def _face_extent(source: RenderSource, drive: RenderDrive) -> Box | None:
+    """Around the driven face in all frames of the batch, within the face window."""
+    x0, y0, side = source.face_box
+    H, W = source.size
+    limits = max(x0, 1), max(y0, 1), min(x0 + side, W - 1), min(y0 + side, H - 1)
+    return _around(drive.head[:, source.cache["face_vertices"], :2], limits)
+
+
+def _around(points: Tensor, limits: Box, margin: int = 0) -> Box | None:
+    """The box of points ``[B, N, 2]`` within limits x0, y0, x1, y1; None where it is empty."""
+    low = (points.amin((0, 1)).floor().int() - margin).tolist()
+    high = (points.amax((0, 1)).ceil().int() + margin).tolist()
+    left, top = max(low[0], limits[0]), max(low[1], limits[1])
+    width, height = min(high[0], limits[2]) - left, min(high[1], limits[3]) - top
+    return (left, top, width, height) if width > 0 and height > 0 else None
+
+
+def _of_control(control: Tensor, source: RenderSource, box: Box) -> Tensor:
+    """The part of the control image that shows a box of the frame."""
+    x0, y0, _ = source.face_box
+    left, top, width, height = box
+    return control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]
+
+
+def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, control: Tensor, inner: Tensor, source: RenderSource,
+               drive: RenderDrive, triangles: Tensor, whole: Box, mouth: bool) -> None:
+    """Eyes or mouth once more, finer, where different things meet in a pixel (all in place)."""
+    surface = Surface(source.head.triangles[triangles], source.head.source, source.head.trust, source.head.part[triangles],
+                      source.head.arch)
+    if not len(surface.triangles):
+        return
+    left, top, width, height = whole
+    points = drive.face_keypoints[:, MOUTH if mouth else EYES, :2]
+    box = _around(points, (left, top, left + width, top + height), width // 8)
+    if box is None:
+        return
+    x, y, w, h = box
+    rows, columns = slice(y, y + h), slice(x, x + w)
+    fine = _draw_fine(surface, drive.head, box)
+    near = inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0
+    inside = (fine.part >= INNER)[:, None].float() * _enlarged(near.float())
+    if mouth and inside.any():
+        _fill_inwards(fine.mesh, fine.weight, inside)
+    window = torch.lerp(_enlarged(flow[:, :, rows, columns]), fine.mesh, fine.weight)
+    layer = sample(source.cache["body"], window)
+    layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
+    mixed = _mixed(fine, window)
+    if mouth and inside.any():
+        soft = _draw_mouth(layer[:, :3], _of_control(control, source, box), source, drive, fine, inside)
+        mixed = mixed | (_halve(soft) > 0)
+    mixed = mixed & (_covered(fine.part) | near)
+    layer = _halve(layer)
+    for target, value in ((frame, layer[:, :3]), (alpha, layer[:, 3:])):
+        target[:, :, rows, columns] = torch.where(mixed, value, target[:, :, rows, columns])
+
+
+def _draw_fine(surface: Surface, vertices: Tensor, box: Box) -> _Fine:
+    """A part of the head mesh in a part of the frame, `SUPERSAMPLE` times finer."""
+    x, y, width, height = box
+    scaled = (vertices - vertices.new_tensor([x, y, 0])) * vertices.new_tensor([SUPERSAMPLE, SUPERSAMPLE, 1])
+    fragments, attributes = draw_surface(surface, scaled, (0, 0, width * SUPERSAMPLE, height * SUPERSAMPLE))
+    part = torch.where(fragments.mask, surface.part[fragments.triangle], -1)
+    return _Fine(part, attributes[:, :2], attributes[:, 2:3], attributes[:, 3:5], fragments.depth)
+
+
+def _enlarged(image: Tensor) -> Tensor:
+    return F.interpolate(image, scale_factor=SUPERSAMPLE, mode="nearest")
+
+
+def _halve(image: Tensor) -> Tensor:
+    """2 × 2 mean; on CPU four strided views are several times faster than pooling."""
+    return (image[..., ::2, ::2] + image[..., 1::2, ::2] + image[..., ::2, 1::2] + image[..., 1::2, 1::2]) * 0.25
+
+
+def _samples(image: Tensor) -> Tensor:
+    """``[4, ...]``: the four samples of each pixel."""
+    return torch.stack([image[..., ::2, ::2], image[..., 1::2, ::2], image[..., ::2, 1::2], image[..., 1::2, 1::2]])
+
+
+def _mixed(fine: _Fine, window: Tensor) -> Tensor:
+    """``[B, 1, h, w]`` bool: pixels whose samples show different parts, or places of the picture far apart."""
+    part, place = _samples(fine.part), _samples(window)
+    apart = (place.amax(0) - place.amin(0)).amax(1) > APART
+    return (apart | (part.amax(0) != part.amin(0)))[:, None]
+
+
+def _covered(part: Tensor) -> Tensor:
+    """``[B, 1, h, w]`` bool: all samples of the pixel are on the spot's own skin or eye."""
+    samples = _samples(part)
+    return ((samples.amin(0) >= 0) & (samples.amax(0) < INNER))[:, None]
+
+
+def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
+    """Continue the lips' flow a few pixels into the mouth (in place), so that the soft edge blends lip with mouth."""
+    skin = (1 - inside) * (weight > 0)
+    stacked = torch.cat([mesh * skin, weight * skin, skin], 1)
+    blur = torch.full((4, 1, 5, 5), 1 / 25, device=mesh.device)
+    spread = F.conv2d(stacked, blur, padding=2, groups=4)
+    near = spread[:, 3:4].clamp(min=1e-4)
+    hole = inside > 0
+    mesh.copy_(torch.where(hole, spread[:, :2] / near, mesh))
+    weight.copy_(torch.where(hole, spread[:, 2:3] / near * (spread[:, 3:4] > 0), weight))
+
+
+def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, fine: _Fine,
+                inside: Tensor) -> Tensor:
+    """Draw the inside of the mouth into the fine picture and into channels 0-3, 5, 6 of the control image (in place);
+    returns how much of it each fine pixel shows."""
+    lips = drive.face_keypoints[:, 15:19, 2].amin(1)
+    depth = fine.depth.clamp(min=-1e4)
+    inward = ((lips[:, None, None] - depth) / (source.face_box[2] * MOUTH_DEPTH)).clamp(0, 1)
+    colour = _smooth_inside(mouth_colours(fine.part, fine.arch, inward, source.mouth_light), inside)
+    soft = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
+    picture += soft * (colour - picture)
+    teeth, tongue = ((fine.part == p)[:, None] * inside for p in (Part.TEETH, Part.TONGUE))
+    drawn = _halve(torch.cat([colour * inside, inside, teeth, tongue], dim=1))
+    control[:, :4], control[:, 5:7] = drawn[:, :4], drawn[:, 4:]
+    return soft
+
+
+def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:
+    """Average over 3 × 3 within the mask: no jagged teeth, and colours that reach one pixel past the mask's edge."""
+    total = F.avg_pool2d(torch.cat([colour * inside, inside], 1), 3, 1, 1)
+    return total[:, :3] / total[:, 3:].clamp(min=1e-4)
