@@ -33,7 +33,7 @@ EVERY, COUNT = 6, 14  # of a clip's frames: every sixth, at most so many
 CLIPS = 12
 FIRST_FRAME = "first frame again"
 TALL = 1.2  # height over width from which a clip counts as an upper body
-_SURE_HAND = 0.8
+_SURE_HAND, _SHEET_EVERY = 0.8, 4
 MOUTH = (61, 291, 0, 17, 78, 308, 13, 14, 57, 287, 18, 164)
 _SELF = sys.modules[__name__]
 Rows = dict[str, list[dict[str, float]]]  # variant → a row of numbers a frame
@@ -83,29 +83,48 @@ def person_ssim(made: Tensor, true: Tensor, mask: Tensor) -> float:
 
 def _clip(session: Session, path: Path, chosen: list[Variant], dumped: bool) -> dict[str, Any]:
     """Numbers of every variant and of the first frame again."""
+    opened = _open(session, path)
+    if opened is None:
+        return {"rows": {}}
+    follow, pictures = opened
+    source = follow.driver.source
+    draws = {v.name: (build.renderer(session.studio.settings(v), torch.device("cpu")), replace(source, cache={}))
+             for v in chosen}
+    rows: Rows = {name: [] for name in [*draws, FIRST_FRAME]}
+    strips = []
+    for index, (true, drive, points, pose) in enumerate(_driven(follow, pictures)):
+        scene = _True(true, points, pose)
+        made = {name: _drawn(draw, own, drive) for name, (draw, own) in draws.items()}
+        made[FIRST_FRAME] = (pixels.rgb(follow.driver.portrait), 0.0)
+        for name, (picture, seconds) in made.items():
+            rows[name].append(_short(scene.compare(picture) | {"seconds": seconds}))
+        shown = {name: picture for name, (picture, _) in made.items()} | {"true": true}
+        if dumped:
+            for name, picture in shown.items():
+                dump(frames_folder(session, name, path.stem) / f"{index:04d}.png", picture)
+        if index % _SHEET_EVERY == 0:
+            strips.append(np.concatenate([shown["true"], *(shown[v.name] for v in chosen)], axis=1))
+    _private_sheet(session, path, strips)
+    return {"rows": rows}
+
+
+def _open(session: Session, path: Path) -> tuple[reenact.Follower, list[Image]] | None:
+    """Who follows the person of the first frame, and the later frames; None without a person."""
     every = 1 if "i3d" in session.weights else EVERY
     with VideoReader(path) as reader:
         images = list(islice(reader, 0, every * COUNT, every))
     try:
         portrait = prepare_portrait(images[0], _size(images[0]))
-        driver = Driver(portrait, build.head_template(session.studio.config))
-        follow = reenact.Follower(driver)
+        follow = reenact.Follower(Driver(portrait, build.head_template(session.studio.config)))
     except (PortraitError, LookupError):
-        return {"rows": {}}
-    draws = {v.name: (build.renderer(session.studio.settings(v), torch.device("cpu")), replace(driver.source, cache={}))
-             for v in chosen}
-    rows: Rows = {name: [] for name in [*draws, FIRST_FRAME]}
-    for index, (true, drive, points, pose) in enumerate(_driven(follow, [framed(image, portrait) for image in images[1:]])):
-        scene = _True(true, points, pose)
-        made = {name: _drawn(draw, source, drive) for name, (draw, source) in draws.items()}
-        made[FIRST_FRAME] = (pixels.rgb(portrait), 0.0)
-        for name, (picture, seconds) in made.items():
-            rows[name].append(scene.compare(picture) | {"seconds": seconds})
-            if dumped:
-                dump(frames_folder(session, name, path.stem) / f"{index:04d}.png", picture)
-        if dumped:
-            dump(frames_folder(session, "true", path.stem) / f"{index:04d}.png", true)
-    return {"rows": {name: [_short(row) for row in found] for name, found in rows.items()}}
+        return None
+    return follow, [framed(image, portrait) for image in images[1:]]
+
+
+def _private_sheet(session: Session, path: Path, strips: list[Image]) -> None:
+    """True frame, then each renderer's, for the eyes of whoever may see the clip: it stays in the work folder."""
+    if strips:
+        dump(session.work.folder / "clips" / f"{path.stem}.jpg", np.concatenate(strips))
 
 
 def _driven(follow: reenact.Follower, pictures: list[Image],
