@@ -134,7 +134,8 @@ def test_metrics_of_two_servers_stay_apart() -> None:
 
 @pytest.mark.slow
 def test_the_load_tool_finds_the_limit(repository: Path) -> None:
-    command = [sys.executable, "tools/load_sessions.py", "--most", "1", "--seconds", "2", "--size", "128x192", "--pictures", "1"]
+    command = [sys.executable, "tools/load_sessions.py", "--most", "1", "--seconds", "2", "--size", "128x192",
+               "--pictures", "1"]
     out = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120, check=True).stdout
     assert re.search(r"[01] calls of 128x192 at 7.5 pictures a second hold on \d+ cores", out)
     assert "1 calls: held" not in out or "refused with 503, Retry-After 10" in out
