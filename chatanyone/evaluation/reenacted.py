@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image as Pillow
@@ -26,6 +25,7 @@ from chatanyone.evaluation.studio import (
     HEAD, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, UPPER_BODY, Variant, available)
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import Portrait, prepare_portrait
+from chatanyone.portraits.framing import Frame, cut
 from chatanyone.vision import Hand, PoseLandmarks, detect_hands, person_mask
 from render.types import RenderDrive
 
@@ -193,13 +193,9 @@ def _real_hands(image: Image, pose: PoseLandmarks) -> tuple[Hand | None, Hand | 
 
 
 def framed(image: Image, portrait: Portrait) -> Image:
-    """The part of a frame that the portrait shows, at its size."""
-    (x0, y0, x1, y1), size = portrait.box, portrait.size
-    scale_x, scale_y = size[0] / (x1 - x0), size[1] / (y1 - y0)
-    to_frame = np.array([[scale_x, 0, -scale_x * x0], [0, scale_y, -scale_y * y0]])
-    if scale_x < 1:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / scale_x))
-    return np.asarray(cv2.warpAffine(image, to_frame, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    """The part of a frame that the portrait shows, resampled as the portrait was."""
+    x0, y0, x1, _ = portrait.box
+    return cut(image, Frame(x0, y0, x1 - x0, portrait.size))[0]
 
 
 def _size(image: Image) -> tuple[int, int]:

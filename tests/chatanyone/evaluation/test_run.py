@@ -80,6 +80,17 @@ def test_a_clip_is_brought_back_from_its_first_frame(
     assert "## Reenactment" in text and "* FVD: not computed" in text
 
 
+def test_true_frames_are_cut_as_the_portrait_was(inputs: Path) -> None:
+    from skimage.data import astronaut
+
+    from chatanyone.portrait import prepare_portrait
+
+    portrait = prepare_portrait(astronaut(), (256, 256))
+    true = reenacted.framed(astronaut(), portrait)
+    seen = (portrait.image.permute(1, 2, 0) * 255).round().byte().numpy()
+    assert np.abs(true.astype(int) - seen)[:, 64:-64].mean() < 0.5  # half a pixel off would give several
+
+
 def test_a_part_without_its_inputs_says_so(inputs: Path, config: Config) -> None:
     (outcome,) = evaluate(Request(inputs / "out", portraits=inputs / "p", work=inputs / "work", only=("sync",)), config)
     assert outcome.measures[0].note == "not computed: no clips given"
