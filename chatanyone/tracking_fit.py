@@ -21,8 +21,16 @@ REFERENCE_FRAMES = 5  # calmest frames whose fits are averaged to the person's n
 DISTANCE_M = 0.8  # assumed distance of head and camera, which turns a change of scale into one of depth (our choice)
 # MediaPipe points: inner lips, eyelids (upper, lower), forehead, chin.
 _LIPS, _LIDS, _HEIGHT = (13, 14), ((159, 145), (386, 374)), (10, 152)  # lids: the person's right eye, then left
+_CORNERS, _BROWS = (61, 291), (105, 334)  # of the mouth; middles of the person's right and left brow
 _BLINKS = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
 BLINK_FRAMES = 15
+# How much rarer or smaller a shape is than those that are not named: of shapes that move the landmarks alike (a smile, a
+# dimple, a stretched mouth) the common one explains what is seen (our choice, weighed with tools/check_round_trip.py).
+_RARE = {"tongue": 0.2, "mouthDimple": 0.3, "jawForward": 0.3, "jawLeft": 0.3, "jawRight": 0.3, "cheekPuff": 0.3,
+         "mouthStretch": 0.4, "mouthPress": 0.4, "mouthRoll": 0.4, "mouthShrug": 0.4, "mouthLeft": 0.4, "mouthRight": 0.4,
+         "noseSneer": 0.4, "eyeSquint": 0.4, "mouthUpperUp": 0.5, "mouthFunnel": 0.5, "cheekSquint": 0.5, "eyeWide": 0.5,
+         "mouthLowerDown": 0.6, "mouthFrown": 0.6}
+SPREAD = torch.tensor([next((value for start, value in _RARE.items() if name.startswith(start)), 1.0) for name in ARKIT_NAMES])
 _OPEN_SLACK, _CLOSED_REST = 0.12, 0.25  # parts of the usual opening: trembling; what MediaPipe still sees of a shut eye
 
 
@@ -68,7 +76,8 @@ def fit_track(
         for _ in range(2):
             prior = _with_blinks(prior, blink, person.gain)
             prior, camera, residual = fit_frame(
-                template, person.identity, torch.from_numpy(landmarks), initial, prior, neutral=person.neutral)
+                template, person.identity, torch.from_numpy(landmarks), initial, prior, neutral=person.neutral,
+                spread=SPREAD)
             initial = (prior, camera)
         rows.append((_document_weights(prior, blink, person.gain), camera, residual))
         step()
@@ -96,7 +105,7 @@ def measure_blinks(frames: Sequence[Points]) -> NDArray[np.float32] | None:
 
 def lip_aperture(landmarks: Points) -> float:
     """Opening between the inner lips in face heights (which turn and nod with the lips)."""
-    return _distance(landmarks, *_LIPS) / max(_distance(landmarks, *_HEIGHT), 1e-6)
+    return _in_heights(landmarks, *_LIPS)
 
 
 def lid_aperture(landmarks: Points) -> float:
@@ -140,12 +149,17 @@ def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:
 
 
 def _calmest(frames: Sequence[Points]) -> list[int]:
-    """Frames with a closed mouth, eyes open as usual and the head straight."""
+    """Frames with a closed mouth, eyes open, brows and corners of the mouth as usual, and the head straight.
+
+    A frame of a smile with closed lips must not count as calm, or the smile would become part of the neutral face and
+    every unsmiling frame a frown.
+    """
     lips = np.array([lip_aperture(frame) for frame in frames])
-    lids = np.array([lid_aperture(frame) for frame in frames])
     straight = np.array([abs(_asymmetry(frame)) for frame in frames])
-    usual = float(np.median(lids))
-    cost = lips + 2 * np.abs(lids - usual) + 0.1 * np.abs(straight - straight.min())
+    usual = [np.abs(values - np.median(values)) for values in (
+        np.array([lid_aperture(frame) for frame in frames]), np.array([_in_heights(frame, *_CORNERS) for frame in frames]),
+        np.array([_brow_height(frame) for frame in frames]))]
+    cost = lips + 2 * (usual[0] + usual[1] + usual[2]) + 0.1 * np.abs(straight - straight.min())
     return [int(index) for index in np.argsort(cost, kind="stable")[:REFERENCE_FRAMES]]
 
 
@@ -182,6 +196,15 @@ def _document_weights(expression: Tensor, blink: NDArray[np.float32] | None, gai
     if blink is not None:
         out[_BLINKS] = torch.from_numpy(blink)
     return out
+
+
+def _in_heights(landmarks: Points, a: int, b: int) -> float:
+    return _distance(landmarks, a, b) / max(_distance(landmarks, *_HEIGHT), 1e-6)
+
+
+def _brow_height(landmarks: Points) -> float:
+    """Of both brows' middles above the upper lids, face heights."""
+    return float(np.mean([_in_heights(landmarks, brow, lid) for brow, (lid, _) in zip(_BROWS, _LIDS)]))
 
 
 def _distance(landmarks: Points, a: int, b: int) -> float:

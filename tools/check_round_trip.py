@@ -35,25 +35,26 @@ _BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 Array = NDArray[np.float64]
 
 
-def exercise(seconds: float) -> MotionDocument:
-    """Syllables, smiles, rounded lips, brows that rise and fall, three blinks, a head that turns, nods and tilts."""
-    T = round(seconds * FPS)
-    time = np.arange(T) / float(FPS)
+def exercise(seconds: float, fps: Fraction = FPS) -> MotionDocument:
+    """Half a second of rest, then syllables, smiles, rounded lips, brows that rise and fall, blinks, a head that turns."""
+    T = round(seconds * fps)
+    time = np.arange(T) / float(fps)
     weights = np.zeros((T, len(ARKIT_NAMES)))
 
     def put(curve: Array, *names: str) -> None:
         weights[:, [ARKIT_INDEX[name] for name in names]] = curve[:, None]
 
-    loud = 0.5 + 0.5 * np.sin(2 * np.pi * 0.45 * time)
+    awake = np.clip((time - 0.5) / 0.4, 0, 1)
+    loud = awake * (0.5 + 0.5 * np.sin(2 * np.pi * 0.45 * time))
     put(0.5 * loud * np.sin(np.pi * 2.6 * time) ** 2, "jawOpen")
-    put(0.5 * np.clip(np.sin(2 * np.pi * 0.3 * time + 1), 0, 1), "mouthSmileLeft", "mouthSmileRight")
-    put(0.6 * np.clip(-np.sin(2 * np.pi * 0.3 * time + 1), 0, 1) * np.sin(np.pi * 1.7 * time) ** 2, "mouthPucker")
-    put(0.7 * np.clip(np.sin(2 * np.pi * 0.4 * time), 0, 1), "browInnerUp", "browOuterUpLeft", "browOuterUpRight")
-    put(0.6 * np.clip(np.sin(2 * np.pi * 0.4 * time + 3.6), 0, 1), "browDownLeft", "browDownRight")
+    put(0.5 * awake * np.clip(np.sin(2 * np.pi * 0.3 * time + 1), 0, 1), "mouthSmileLeft", "mouthSmileRight")
+    put(0.6 * awake * np.clip(-np.sin(2 * np.pi * 0.3 * time + 1), 0, 1) * np.sin(np.pi * 1.7 * time) ** 2, "mouthPucker")
+    put(0.7 * awake * np.clip(np.sin(2 * np.pi * 0.4 * time), 0, 1), "browInnerUp", "browOuterUpLeft", "browOuterUpRight")
+    put(0.6 * awake * np.clip(np.sin(2 * np.pi * 0.4 * time + 3.6), 0, 1), "browDownLeft", "browDownRight")
     put(np.clip(1.4 - np.abs((time % 2.0) - 1.2) / 0.09, 0, 1), *_BLINKS)
-    turns = np.deg2rad([[5.0, 8.0, 5.0]]) * np.sin(2 * np.pi * np.outer(time, [0.35, 0.22, 0.28]))
+    turns = np.deg2rad([[5.0, 8.0, 5.0]]) * np.sin(2 * np.pi * np.outer(time, [0.35, 0.22, 0.28])) * awake[:, None]
     face = FaceMotion(*(torch.from_numpy(values).float() for values in (weights, turns, np.zeros((T, 3)))))
-    return MotionDocument.of(face, BodyMotion.unpack(torch.zeros(T, BODY_DIM)), FPS)
+    return MotionDocument.of(face, BodyMotion.unpack(torch.zeros(T, BODY_DIM)), fps)
 
 
 def come_back(document: MotionDocument, path: Path, scores: FaceScores | None) -> MotionDocument:
@@ -102,10 +103,11 @@ def main() -> None:
     parser.add_argument("portraits", nargs="+", type=Path)
     parser.add_argument("--motion", type=Path, help="motion document instead of the exercise")
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--fps", type=Fraction, default=FPS, help="frames per second of the exercise (30)")
     parser.add_argument("--task-model", type=Path, help="MediaPipe's face landmarker with blendshapes, for the tracking")
     parser.add_argument("--shapes", action="store_true", help="also r and slope of every shape")
     arguments = parser.parse_args()
-    document = MotionDocument.load(arguments.motion) if arguments.motion else exercise(arguments.seconds)
+    document = MotionDocument.load(arguments.motion) if arguments.motion else exercise(arguments.seconds, arguments.fps)
     scores = FaceScores(arguments.task_model) if arguments.task_model else None
     rows: list[list[float]] = []
     names = ("mouth", "brows", "blink", "head", "lips")

@@ -106,17 +106,18 @@ def fit_identity(template: HeadTemplate, frames: list[Tensor]) -> Tensor:
 
 def fit_frame(template: HeadTemplate, identity: Tensor, landmarks: Tensor,
               initial: tuple[Tensor, Camera] | None = None, prior: Tensor | None = None,
-              neutral: Tensor | None = None) -> tuple[Tensor, Camera, float]:
+              neutral: Tensor | None = None, spread: Tensor | None = None) -> tuple[Tensor, Camera, float]:
     """Expression and camera of one frame of a known person.
 
     Args: identity ``[I]``; landmarks ``[478, 3]`` px; initial: expression and camera of the frame before (saves rounds);
     prior ``[52]`` mean of the expression prior; neutral ``[V, 3]`` the person's own neutral mesh (of a `HeadFit`) in place
-    of the one the identity gives.
+    of the one the identity gives; spread ``[52]`` deviations of the prior, 1 where it is None: of shapes that look alike the
+    one with the larger deviation explains what is seen.
     Returns: expression ``[52]`` in [0, 1], camera, rms residual in px.
     """
     if neutral is None:
         neutral = template.vertices(identity, torch.zeros(52))
-    problem = _Problem(template, landmarks, neutral=neutral)
+    problem = _Problem(template, landmarks, neutral=neutral, spread=spread)
     _, expression, camera = problem.solve(np.ones(52), prior, rounds=3 if initial else ROUNDS, initial=initial)
     return expression, camera, problem.residual_px(identity, expression, camera)
 
@@ -137,7 +138,8 @@ def _still_bounds() -> np.ndarray:
 class _Problem:
     """The landmarks of one frame against the template's, in units of the face width."""
 
-    def __init__(self, template: HeadTemplate, landmarks: Tensor, neutral: Tensor | None = None) -> None:
+    def __init__(self, template: HeadTemplate, landmarks: Tensor, neutral: Tensor | None = None,
+                 spread: Tensor | None = None) -> None:
         if landmarks.shape != (478, 3):
             raise ValueError(f"landmarks must be [478, 3] (MediaPipe, px), got {list(landmarks.shape)}.")
         target = landmarks.double().numpy().copy()
@@ -149,6 +151,7 @@ class _Problem:
         self.mean = template.landmarks(template.mean if neutral is None else neutral).double().numpy() \
             - template.pivot.double().numpy()
         self.free_identity = neutral is None
+        self.spread = np.ones(52) if spread is None else spread.double().numpy()
         basis = template.landmarks(template.identity) if neutral is None else torch.zeros(len(template.identity), 478, 3)
         self.identity = basis.double().numpy()
         self.expression = template.landmarks(template.expression).double().numpy()
@@ -207,7 +210,7 @@ class _Problem:
         b = (self.target - shift - scale * self.mean @ R.T).ravel() * row
         people = len(self.identity) if self.free_identity else 0
         n, prior = np.sqrt(len(row)), STILL_PRIOR if self.free_identity else FRAME_PRIOR
-        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR), np.full(len(free), prior)])
+        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR), prior / self.spread[free]])
         goal = np.concatenate([np.zeros(people), mean[free]]) * damping
         low = np.concatenate([np.full(people, -4.0), np.zeros(len(free))])
         high = np.concatenate([np.full(people, 4.0), upper[free]])

@@ -73,6 +73,21 @@ def test_known_motion_is_found_again(template: HeadTemplate) -> None:
     assert track.residual_px.max() < 1.0
 
 
+def test_a_smile_is_no_calm_face_and_no_dimple(template: HeadTemplate) -> None:
+    """Closed lips, eyes open, head straight, but smiling for a third of the clip: it must come back as that smile."""
+    T = 45
+    truth = np.zeros((T, 52))
+    smiles = [ARKIT_INDEX["mouthSmileLeft"], ARKIT_INDEX["mouthSmileRight"]]
+    truth[28:43, smiles] = 0.6 * np.sin(np.arange(15) / 15 * np.pi)[:, None]
+    truth[:28, JAW] = 0.3 * np.sin(np.arange(28) / 4) ** 2
+    track = fit_track(template, project(template, truth, np.zeros((T, 3)), np.full(T, 900.0)), [None] * T)
+    found = track.expression[:, smiles]
+    assert np.corrcoef(found[:, 0], truth[:, smiles[0]])[0, 1] > 0.97 and found.max() > 0.5
+    others = [column for column in range(52) if column not in (*smiles, JAW)]
+    assert track.expression[28:, others].max() < 0.15  # neither dimples nor, at rest, a frown
+    assert track.expression[:20, smiles].max() < 0.1
+
+
 def test_blinks_are_measured_at_full_height(template: HeadTemplate) -> None:
     truth = speech()
     frames = project(template, truth, np.zeros((48, 3)), np.full(48, 900.0))
