@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,7 @@ class Calls:
         self._config, self._engines, self._metrics, self._folder = config, engines, metrics, folder
         self._make_peer, self._make_talker = make_peer, make_talker
         self._recordings: OrderedDict[str, Path] = OrderedDict()
-        self._coders = ThreadPoolExecutor(2, thread_name_prefix="coder")
+        self._coders = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="coder")
 
     async def open(self, client: str, portrait: Any, offer: str, wishes: Mapping[str, Any]) -> tuple[Call, str]:
         """A call that has begun, and the SDP answer.
