@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+REGIONS = ("face", "eyes", "mouth", "hands")
+
+
+class RegionAdversaries(nn.Module):
+    """One adversary for each region, each trained on its own windows only: a mouth is judged by what has seen mouths.
+
+    Args:
+        build: makes a discriminator; learning_rate: of all of them.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], learning_rate: float = 2e-4) -> None:
+        super().__init__()
+        self.regions = nn.ModuleDict({name: AdversarialLoss(build(), learning_rate) for name in REGIONS})
+
+    def forward(self, windows: Mapping[str, Sequence[tuple[Tensor, Tensor]]]) -> dict[str, Tensor]:
+        """Trains the adversary of every region that has windows, pairs (made, true) of ``[B, 3, S, S]``, and returns the
+        means of adversarial and matching loss over all windows; nothing without any."""
+        found: dict[str, list[Tensor]] = {"adversarial": [], "matching": []}
+        for name, pairs in windows.items():
+            adversary = self.regions[name]
+            assert isinstance(adversary, AdversarialLoss)
+            for made, true in pairs:
+                adversary.train_adv(made, true)
+                for kind, value in zip(found, adversary(made, true)):
+                    found[kind].append(value)
+        return {kind: torch.stack(values).mean() for kind, values in found.items() if values}
 
 
 class AdversarialLoss(nn.Module):

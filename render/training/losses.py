@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 SCALES = 3
 MOUTH_WEIGHT, EYE_WEIGHT = 3.0, 3.0
@@ -48,6 +48,22 @@ def region_weight(area: Tensor, regions: Mapping[int, float], spread: int = 1) -
         table[region] = value
     weight = table[area.int()]
     return F.max_pool2d(weight, spread, 1, spread // 2) if spread > 1 else weight
+
+
+def equivariance(finder: nn.Module, layer: Tensor, shift: float = 0.06, scale: float = 0.1) -> dict[str, Tensor]:
+    """Implicit keypoints belong to the person, not to the frame: moved and enlarged, the picture has them where the same
+    map takes them; and they stay near the landmarks (the prior).
+
+    Args: finder: layer ``[1, 4, H, W]`` → offsets ``[1, K, 2]`` px from the landmarks. Returns both losses, in 1/64 of the
+    picture's height.
+    """
+    unit = layer.shape[-2] / 64
+    grow = 1 + scale * (2 * float(torch.rand(())) - 1)
+    x, y = (shift * (2 * float(torch.rand(())) - 1) for _ in range(2))
+    theta = torch.tensor([[[1 / grow, 0, x], [0, 1 / grow, y]]], device=layer.device, dtype=layer.dtype)
+    moved = F.grid_sample(layer, F.affine_grid(theta, list(layer.shape), align_corners=False), align_corners=False)
+    offset, other = finder(layer) / unit, finder(moved) / unit
+    return {"equivariance": (other - grow * offset).abs().mean(), "prior": offset.square().mean()}
 
 
 def psnr(made: Tensor, true: Tensor, mask: Tensor | None = None) -> float:

@@ -7,7 +7,7 @@ that lies a little beside the truth they would learn to blur.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,20 @@ from torch import Tensor, nn
 from render.config import RenderConfig
 from render.dense_motion import Motion
 from render.renderer import Renderer, warp_features
-from render.training.adversarial import AdversarialLoss
+from render.training.adversarial import RegionAdversaries
 from render.training.data import RenderPair, pair_paths, read_pair, unpack
 from render.training.discriminator import MultiScaleDiscriminator
 from render.training.losses import (
-    EYE_WEIGHT, MOUTH_WEIGHT, gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1)
+    EYE_WEIGHT, MOUTH_WEIGHT, equivariance, gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1)
 from render.training.rocketbox import Area
 from render.types import RenderDrive, RenderSource
 from render.warp import enlarge, sample
 
 CROP = 256  # px
 GRID = 8  # px: crops start on multiples of it
+HAND_CROPS, FEW_PIXELS = 0.3, 400  # part of the crops that lie around a hand; a hand smaller than this is none
+EYES, MOUTH = ([0, 1, 4, 5], [2, 3, 6, 7]), list(range(13, 19))  # of the face keypoints: right eye, left eye, lips
+SQUARE, SMALLEST = 1.8, 48  # of an eye or mouth: the window an adversary sees; px
 # Hands follow the smooth field alone in these pairs: what the nets could learn there is to blur.
 HANDS = {int(Area.HAND_LEFT): 0.2, int(Area.HAND_RIGHT): 0.2}
 REGIONS = {int(Area.MOUTH): MOUTH_WEIGHT, int(Area.EYE): EYE_WEIGHT, **HANDS}
@@ -37,7 +40,8 @@ REGIONS = {int(Area.MOUTH): MOUTH_WEIGHT, int(Area.EYE): EYE_WEIGHT, **HANDS}
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each part counts. Our choice. restraint: on the size of colour residuals; adversarial starts late and light."""
+    """What each part counts. Our choice. restraint: on the size of colour residuals; adversarial starts late and light, with
+    adversaries of their own for face, eyes, mouth and hands; equivariance and prior: of the implicit body keypoints."""
 
     flow: float = 0.5
     warp: float = 1.0
@@ -45,9 +49,11 @@ class LossWeights:
     gradient: float = 0.5
     texture: float = 4.0
     restraint: float = 0.05
-    adversarial: float = 0.0
+    adversarial: float = 0.005
     adversarial_from: int = 2000
-    matching: float = 0.0
+    matching: float = 0.05
+    equivariance: float = 0.1
+    prior: float = 0.02
 
 
 @dataclass
@@ -80,7 +86,11 @@ class RenderTask:
         self.config = asdict(RenderConfig(**(sizes or {})))
         if not pair_paths(folder, "train"):
             raise ValueError(f"no training pairs in {folder}; make them with tools/make_render_pairs.py")
-        self.adversary: AdversarialLoss | None = None
+        self.adversaries = RegionAdversaries(MultiScaleDiscriminator)
+
+    def companions(self) -> Mapping[str, nn.Module]:
+        """The adversaries, whose optimisers ride in the training state."""
+        return {"adversaries": self.adversaries} if self.weights.adversarial or self.weights.matching else {}
 
     def build(self) -> Renderer:
         return Renderer(**self.config)
@@ -97,13 +107,18 @@ class RenderTask:
         assert isinstance(model, Renderer)
         scene = _scene(model, unpack(batch), teach=True)
         parts = {"flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
-        rows, columns = _random_crop(scene.pair)
+        parts |= equivariance(model.body_points, scene.pair.layer)
+        rows, columns, on_hand = _random_crop(scene.pair)
         made, geometric = _generate(model, scene, rows, columns)
         parts |= _named("body", self._picture_losses(scene.pair, made, geometric, rows, columns))
         face, start, window = _refine(model, scene)
         parts |= _named("face", self._picture_losses(scene.pair, face, start, *window))
-        if self.weights.adversarial and step >= self.weights.adversarial_from:
-            parts |= self._adversarial(face, scene.pair.target[:, :, window[0], window[1]])
+        if self.companions() and step >= self.weights.adversarial_from:
+            true = scene.pair.target
+            windows = _face_windows(scene.pair, face, true[:, :, window[0], window[1]])
+            if on_hand:
+                windows["hands"] = [(made, true[:, :, rows, columns])]
+            parts |= self.adversaries.to(face.device)(windows)
         total = sum((value * self._weight(name) for name, value in parts.items()), face.new_zeros(()))
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
@@ -123,13 +138,6 @@ class RenderTask:
         weight = region_weight(pair.area[:, :, rows, columns], REGIONS, spread=11) * _teachable(pair)[:, :, rows, columns]
         return {"l1": weighted_l1(made, true, weight), "gradient": gradient_loss(made, true, weight),
                 "texture": texture_loss(made, true, weight), "restraint": (made - start).abs().mean()}
-
-    def _adversarial(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
-        if self.adversary is None:
-            self.adversary = AdversarialLoss(MultiScaleDiscriminator().to(made.device))
-        self.adversary.train_adv(made, true)
-        adversarial, matching = self.adversary(made, true)
-        return {"adversarial": adversarial, "matching": matching}
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -244,10 +252,34 @@ def _occlusion_loss(scene: _Scene) -> Tensor:
     return (error * person).sum() / person.sum().clamp(min=1)
 
 
-def _random_crop(pair: RenderPair) -> tuple[slice, slice]:
+def _face_windows(pair: RenderPair, made: Tensor, true: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """The face window, and the squares around each eye and the mouth in it, made and true."""
+    x0, y0, side = pair.box[0].tolist()
+    points = pair.face_drive[0, :, :2] - pair.face_drive.new_tensor([x0, y0])
+    squares = {"eyes": [_square(points[part], side) for part in EYES], "mouth": [_square(points[MOUTH], side)]}
+    found = {name: [(made[:, :, y, x], true[:, :, y, x]) for y, x in places] for name, places in squares.items()}
+    return {"face": [(made, true)], **found}
+
+
+def _square(points: Tensor, side: int) -> tuple[slice, slice]:
+    """Rows and columns of a square around points ``[N, 2]`` px, within the window."""
+    low, high = points.amin(0), points.amax(0)
+    size = min(max(int(float((high - low).max()) * SQUARE) // 16 * 16, SMALLEST), side)
+    x, y = (min(max(int(middle) - size // 2, 0), side - size) for middle in ((low + high) / 2).tolist())
+    return slice(y, y + size), slice(x, x + size)
+
+
+def _random_crop(pair: RenderPair) -> tuple[slice, slice, bool]:
+    """Rows and columns; now and then around a hand, and whether so."""
     H, W = pair.target.shape[-2:]
-    top, left = (int(torch.randint(0, (length - CROP) // GRID + 1, ())) * GRID for length in (H, W))
-    return slice(top, top + CROP), slice(left, left + CROP)
+    hand = ((pair.area == Area.HAND_LEFT) | (pair.area == Area.HAND_RIGHT))[0, 0].nonzero()
+    on_hand = len(hand) > FEW_PIXELS and float(torch.rand(())) < HAND_CROPS
+    if on_hand:
+        place = hand[int(torch.randint(0, len(hand), ()))].tolist()
+        top, left = (min(max(at - CROP // 2, 0), length - CROP) // GRID * GRID for at, length in zip(place, (H, W)))
+    else:
+        top, left = (int(torch.randint(0, (length - CROP) // GRID + 1, ())) * GRID for length in (H, W))
+    return slice(top, top + CROP), slice(left, left + CROP), on_hand
 
 
 def _shrunk(part: slice, factor: int) -> slice:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from render.training.adversarial import AdversarialLoss
+from render.training.adversarial import AdversarialLoss, RegionAdversaries
 from render.training.discriminator import MultiScaleDiscriminator
-from render.training.losses import gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1
+from render.training.losses import equivariance, gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1
 
 
 def test_weighted_l1_counts_only_what_weighs() -> None:
@@ -80,3 +80,31 @@ def test_the_adversarys_optimiser_is_part_of_its_state() -> None:
     assert kept and not fresh.state_dict()["state"]
     loaded = second.optimizer.state_dict()["state"]
     assert all(torch.equal(kept[index]["exp_avg"], loaded[index]["exp_avg"]) for index in kept)
+
+
+def test_adversaries_train_on_their_own_region_only() -> None:
+    adversaries = RegionAdversaries(lambda: MultiScaleDiscriminator(scales=1, width=4))
+    before = {name: value.clone() for name, value in adversaries.named_parameters()}
+    made = torch.rand(1, 3, 48, 48, requires_grad=True)
+    losses = adversaries({"mouth": [(made, torch.rand(1, 3, 48, 48))]})
+    sum(losses.values()).backward()
+    assert made.grad is not None and made.grad.any() and set(losses) == {"adversarial", "matching"}
+    changed = {name.split(".")[1] for name, value in adversaries.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {"mouth"} and adversaries({}) == {}
+
+
+def test_keypoints_that_follow_the_person_are_equivariant() -> None:
+    """Offsets that are a part of the person's size follow an enlargement; constant ones do not."""
+    class Sized(torch.nn.Module):
+        def forward(self, layer: torch.Tensor) -> torch.Tensor:
+            return layer[:, 3:].sum((-2, -1)).sqrt()[..., None].expand(1, 14, 2) * 0.2
+
+    class Fixed(torch.nn.Module):
+        def forward(self, layer: torch.Tensor) -> torch.Tensor:
+            return torch.full((1, 14, 2), 8.0)
+
+    layer = torch.zeros(1, 4, 192, 128)
+    layer[..., 64:128, 40:88] = 1
+    sized, fixed = ([float(equivariance(net, layer)["equivariance"]) for _ in range(8)] for net in (Sized(), Fixed()))
+    assert max(sized) < 0.02 and sum(fixed) / 8 > 0.05
+    assert abs(float(equivariance(Fixed(), layer)["prior"]) - (8 / 3) ** 2) < 1e-4
