@@ -50,7 +50,7 @@ export class Recording {
 
   #show(on) {
     this.button.setAttribute("aria-pressed", String(on));
-    $(".dock-word", this.button).textContent = on ? "Stop" : "Record";
+    $(".dock-word", this.button).textContent = on ? "Recording" : "Record";
     $("#record-time").textContent = on ? "0:00" : "";
   }
 }

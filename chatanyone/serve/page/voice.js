@@ -31,7 +31,7 @@ export class Voice {
     const push = this.push.checked;
     document.documentElement.classList.toggle("push", push);
     $("#mute").setAttribute("aria-pressed", String(this.muted));
-    $(".dock-word", $("#mute")).textContent = this.muted ? "Unmute" : "Mute";
+    $(".dock-word", $("#mute")).textContent = this.muted ? "Muted" : "Mute";
     this.devices.talk(push ? this.held : !this.muted);
     if (this.talk.state === "live" && this.wasPush !== push) this.talk.send({ type: "session.update", session: this.settings() });
     this.wasPush = push;

@@ -121,7 +121,7 @@ def test_the_expression_dial_acts_within_a_second(page: Any) -> None:
 def test_the_button_silences(page: Any) -> None:
     """Typed speech, interrupted by Escape while it sounds; the microphone is muted, or it would interrupt by itself."""
     steps.choose_mode(page, "say")
-    page.click("#mute")
+    steps.mute(page)
     taken_s: list[float] = []
     while not taken_s or (taken_s[-1] > INTERRUPT_S + RECEIVER_S and len(taken_s) < TRIES):
         taken_s.append(_interrupted(page))
@@ -154,6 +154,7 @@ def _interrupted(page: Any) -> float:
 
 def test_what_is_typed_and_said_becomes_captions(page: Any) -> None:
     steps.choose_mode(page, "say")
+    steps.mute(page)
     page.click("#tab-talk")
     page.fill("#say", "Good evening.")
     page.press("#say", "Enter")

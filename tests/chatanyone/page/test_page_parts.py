@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from chatanyone.demo import picture
 from tests.helpers.page import steps
+from tests.helpers.page.server import served
 
+TOKEN = "a-token-for-the-test"
 NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"""
 # Every control without a name that a screen reader could say.
 NAMELESS = """[...document.querySelectorAll('button, input:not([hidden]), select, [role=tab]')].filter((e) => !(
@@ -115,3 +118,18 @@ def test_it_fits_every_width_in_both_themes(visit: Any, width: int, height: int,
         assert (np.median(pixels[:40]) < 60) == (theme == "dark")
         page.click("#theme")
         assert page.get_attribute("html", "data-theme") == ("light" if theme == "dark" else "dark")
+
+
+def test_a_token_comes_with_the_address_and_does_not_stay_in_it(browser: Any, tmp_path: Path) -> None:
+    with served("--stand-in", "--token", TOKEN, log=tmp_path / "log") as address:
+        assert address.endswith(f"#token={TOKEN}")
+        page = browser.new_page()
+        page.goto(address.split("#")[0])
+        assert "token" in steps.notice(page)
+        page.goto("about:blank")
+        page.goto(address)
+        page.wait_for_selector("#start:enabled", state="attached")
+        assert TOKEN not in page.url
+        page.reload()
+        page.wait_for_selector("#start:enabled", state="attached")
+        page.close()

@@ -16,6 +16,12 @@ def choose_mode(page: Any, mode: str) -> None:
     page.check(f"#modes input[value={mode}]", force=True)
 
 
+def mute(page: Any) -> None:
+    """The fake microphone never stops talking: it would interrupt whatever the person says by itself."""
+    if page.get_attribute("#mute", "aria-pressed") == "false":
+        page.click("#mute")
+
+
 def start(page: Any, mode: str = "mirror", timeout_s: float = 20) -> None:
     """Starts talking and waits until pictures come."""
     choose_mode(page, mode)
