@@ -46,7 +46,7 @@ export class Manner {
   async load() {
     const { styles } = await getJson("/v1/styles").catch(() => ({ styles: [] }));
     const ready = styles.filter((entry) => (entry.state ?? "ready") === "ready");
-    this.styles.replaceChildren(el("option", { value: "", textContent: "Lively (default)" }),
+    this.styles.replaceChildren(el("option", { value: "", textContent: "As it is" }),
       ...ready.map((entry) => el("option", { value: entry.id, textContent: entry.name })));
   }
 
