@@ -87,8 +87,8 @@ def _clip(session: Session, path: Path, chosen: list[Variant], dumped: bool) -> 
     if opened is None:
         return {"rows": {}}
     follow, pictures = opened
-    source = follow.driver.source
-    draws = {v.name: (build.renderer(session.studio.settings(v), torch.device("cpu")), replace(source, cache={}))
+    where = build.device(session.studio.config)
+    draws = {v.name: (build.renderer(session.studio.settings(v), where), replace(follow.driver.source.to(where), cache={}))
              for v in chosen}
     rows: Rows = {name: [] for name in [*draws, FIRST_FRAME]}
     strips = []
@@ -140,7 +140,7 @@ def _drawn(draw: Any, source: Any, drive: RenderDrive) -> tuple[Image, float]:
     """The frame and the seconds it took."""
     start = time.perf_counter()
     with torch.inference_mode():
-        frame = draw(source, drive)[0]
+        frame = draw(source, drive.to(source.matte.device))[0].cpu()
     seconds = time.perf_counter() - start
     return np.ascontiguousarray(frame.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()), seconds
 
