@@ -83,7 +83,7 @@ class Sorter:
 
 
 class Microphone:
-    """Opus packets → the user's sound. Not thread-safe; 0.1 ms a packet."""
+    """Opus packets → the user's sound. Not thread-safe; less than a millisecond a packet."""
 
     def __init__(self) -> None:
         self.sorter = Sorter()

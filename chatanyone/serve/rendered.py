@@ -32,10 +32,10 @@ class RenderedEngines:
         self._pictures = 4
 
     async def start(self) -> Pick:
-        """See `Engines.start`. Takes some ten seconds."""
+        """See `Engines.start`. May take a minute."""
         from motion.style import GROUPS
 
-        _log.info("trying out what this machine can draw live; half a minute on two cores")
+        _log.info("trying out what this machine can draw live; this may take a minute")
         choice = await self._choose()
         _log.info(str(choice))
         self._workshop.size, self._pictures = choice.size, choice.pictures
