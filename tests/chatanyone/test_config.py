@@ -8,7 +8,8 @@ from chatanyone.config import Config, dump_config, load_config
 from chatanyone.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FILES = sorted(CONFIGS.glob("**/*.yaml"))
+TRAINING = {"paper.yaml"}  # settings of `chatanyone train`, tested with it
+FILES = sorted(path for path in CONFIGS.glob("**/*.yaml") if path.name not in TRAINING)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
