@@ -32,6 +32,7 @@ _LARGEST_FACE_PX = 420  # more pixels than any frame can show: the picture is sh
 _TURNED, _PROFILE = 0.55, 1.25  # yaw asymmetry: warn, refuse
 _MOST_OUTSIDE = 0.12  # part of the landmarks
 _HAND_CONFIDENCE = 0.5
+_ELBOW_SEEN = 0.7
 
 Image = NDArray[np.uint8]
 
@@ -253,7 +254,8 @@ def _take_apart(
     face = frame.apply(person.face.landmarks)
     hands, confidence = _framed_hands(person, frame, warnings)
     seen = tuple(hand for hand, sure in zip(hands, confidence) if sure > 0)
-    matte = person_matte(pixels, real, Hints(face, seen, crowded, person.pose is not None))
+    arms = _arms(person, frame, hands, confidence)
+    matte = person_matte(pixels, real, Hints(face, seen, crowded, person.pose is not None, arms))
     image = pixels.astype(np.float32) / 255
     plate = background_plate(image, matte, real)
     missing = cv2.GaussianBlur((~real).astype(np.float32), (0, 0), 1.5)[..., None]
@@ -267,6 +269,17 @@ def _take_apart(
         _picture(image), _picture(matte[..., None]), _picture(plate), _picture(foreground),
         torch.from_numpy(face), torch.from_numpy(pose), torch.from_numpy(visibility), torch.from_numpy(hands),
         torch.from_numpy(confidence), torch.from_numpy(body), width, frame.box, warnings)
+
+
+def _arms(
+    person: Person, frame: Frame, hands: NDArray[np.float32], confidence: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], ...]:
+    """Middle of the upper arm, elbow and wrist ``[3, 2]``, frame pixels, of the hands that count and whose elbow is seen."""
+    if person.pose is None:
+        return ()
+    shoulders, elbows = (frame.apply(person.pose.points[joint, :2]) for joint in ([11, 12], [13, 14]))
+    seen = [side for side in (0, 1) if confidence[side] > 0 and person.pose.visibility[13 + side] > _ELBOW_SEEN]
+    return tuple(np.stack([(shoulders[side] + elbows[side]) / 2, elbows[side], hands[side, 0, :2]]) for side in seen)
 
 
 def _framed_hands(

@@ -23,17 +23,20 @@ _EPSILON = 1e-5  # regulariser of the colour line model, colours in [0, 1]
 _PRIOR = 2e-3  # weight of the coarse mask inside the unknown band
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
 _PALM = (0, 1, 5, 9, 13, 17)
+ARM = 0.8  # of the palm's length: thickness of an arm's core
 _STEPS = 150  # conjugate gradient steps; the start is a guided filter's answer, so few are needed
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What the landmarks know, in frame pixels: the face's points, each hand's points, other people about."""
+    """What the landmarks know, in frame pixels: the face's points, each hand's points, other people about; arms: middle
+    of the upper arm, elbow, wrist ``[3, 2]`` of each hand whose elbow is seen."""
 
     face: NDArray[np.float32]  # [N, 2+]
     hands: tuple[NDArray[np.float32], ...]
     crowded: bool
     body: bool = True  # shoulders were found: without them the pose network's mask is a guess
+    arms: tuple[NDArray[np.float32], ...] = ()
 
 
 def person_matte(image: NDArray[np.uint8], real: NDArray[np.bool_], hints: Hints) -> Mask:
@@ -58,7 +61,17 @@ def coarse_mask(image: NDArray[np.uint8], hints: Hints) -> NDArray[np.bool_]:
     person = _attached(vote, hints) > 0.5
     for points in hints.hands:
         person = _trim_hand(person, points)
-    return _without_pinholes(person, vote)
+    return _without_pinholes(with_arms(person, hints), vote)
+
+
+def with_arms(person: NDArray[np.bool_], hints: Hints) -> NDArray[np.bool_]:
+    """The mask with the cores of the arms: the networks lose arms in shadow, whose ends the landmarks know."""
+    out = person.astype(np.uint8)
+    for arm in hints.arms:
+        palm = min((_palm_length(points) for points in hints.hands), default=0.0)
+        path = np.round((arm - 0.5) * 16).astype(np.int32)
+        cv2.polylines(out, [path], False, 1, max(round(ARM * palm), 1), cv2.LINE_8, 4)
+    return np.asarray(out > 0, dtype=np.bool_)
 
 
 def trimap(person: NDArray[np.bool_], hints: Hints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -196,3 +196,13 @@ def test_plate_carries_texture_into_the_band_beside_the_person() -> None:
     assert plate[band].std() > 0.3 * 0.1  # grain alone stays under 0.02
     assert plate[middle].std() < 0.03  # fades out where nothing will ever show
     assert np.abs(plate[band].mean() - 0.5) < 0.03
+
+
+def test_an_arm_in_shadow_is_part_of_the_person() -> None:
+    from chatanyone.portraits.matte import Hints, with_arms
+
+    hand = np.zeros((21, 2), np.float32)
+    hand[9] = (0, 40)  # a palm of 40 px
+    arm = np.array([[20, 50], [40, 50], [80, 50]], np.float32)
+    mask = with_arms(np.zeros((100, 100), bool), Hints(hand, (hand,), False, arms=(arm,)))
+    assert mask[50, 20:80].all() and 28 <= mask[:, 50].sum() <= 38 and not mask[:30].any()
