@@ -195,7 +195,7 @@ def _real_hands(image: Image, pose: PoseLandmarks) -> tuple[Hand | None, Hand | 
 def framed(image: Image, portrait: Portrait) -> Image:
     """The part of a frame that the portrait shows, resampled as the portrait was."""
     x0, y0, x1, _ = portrait.box
-    return cut(image, Frame(x0, y0, x1 - x0, portrait.size))[0]
+    return cut(image, Frame(x0, y0, x1 - x0, portrait.size))[0].copy()
 
 
 def _size(image: Image) -> tuple[int, int]:
