@@ -30,6 +30,10 @@ _SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name
 _MOUTH = [index for index in GROUP_INDICES[0]
           if not ARKIT_NAMES[index].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))
           and ARKIT_NAMES[index] not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight")]
+# What keeps its mean: neither speech, nor lids and gaze, which the controls move.
+_SHIFTED = torch.tensor([float(index not in _MOUTH and not name.startswith(("eyeBlink", "eyeLook")))
+                         for index, name in enumerate(ARKIT_NAMES)])
+_HOLD, _MEAN_SHARE = 0.08, 0.18  # per hop: of the distance from the manner, of the new mean; a second or two, well damped
 REFERENCE_TOKENS = 48  # a clip is thinned to so many frames: its manner is in their variety, not in their order
 
 
@@ -45,6 +49,7 @@ class FaceState(StreamState):
     smoothed: the last frame that came out, before the dials, `[58]`
     expression, pose: dials; groups: those of `motion.style.FACE_GROUPS`, `[5]`
     rest: the resting face of the style, `[58]`
+    manner: mean of the reference clip, or of the training data, and mean: of what came out lately, normalised, `[52]`
     """
 
     features: Tensor
@@ -62,6 +67,8 @@ class FaceState(StreamState):
     pose: float
     groups: Tensor
     rest: Tensor | None
+    manner: Tensor
+    mean: Tensor
     closed: bool
 
 
@@ -119,11 +126,15 @@ class FaceSampler:
         device = net.motion_mean.device
         pairs = [] if reference is None else net.encode_reference(thinned(reference.to(device)[None], REFERENCE_TOKENS))
         still = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
+        manner = torch.zeros(EXPRESSION_DIM, device=device)
+        if reference is not None:
+            manner = net.normalise_expression(reference.to(device)).mean(0)
         return FaceState(
             torch.zeros(0, net.audio_dim, device=device), 0, 0, still, None, still[-1], seed,
             _moved(style.expression, device), _moved(style.pose, device),
             [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose,
-            torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]), _moved(rest, device), False,
+            torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]), _moved(rest, device), manner,
+            still[-1, :EXPRESSION_DIM], False,
         )
 
     def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
@@ -163,7 +174,7 @@ class FaceSampler:
             if anchor is not None:
                 x_0[..., _MOUTH] = torch.lerp(x_0[..., _MOUTH], anchor[..., _MOUTH], self.anchor_weight)
             x = self.ddim.step(x_0, timestep, x)
-        window = _blended(state.ahead, x[0])
+        window = _held(_blended(state.ahead, x[0]), state)
         hop, ahead = window[:self.hop], window[self.hop:]
         came_out = _with_inertia(hop, state.smoothed, self.keep.to(hop))
         keep_from = state.next_frame + self.hop - self.audio_past
@@ -171,7 +182,7 @@ class FaceSampler:
         return came_out, replace(
             state, features=state.features[drop:], first_feature=state.first_feature + drop,
             next_frame=state.next_frame + self.hop, previous=torch.cat([state.previous, hop])[-len(state.previous):],
-            ahead=ahead, smoothed=came_out[-1],
+            ahead=ahead, smoothed=came_out[-1], mean=torch.lerp(state.mean, hop[:, :EXPRESSION_DIM].mean(0), _MEAN_SHARE),
         )
 
     def _anchored(self, state: FaceState) -> Tensor | None:
@@ -226,6 +237,16 @@ class FaceSampler:
     @staticmethod
     def _received(state: FaceState) -> int:
         return state.first_feature + len(state.features)
+
+
+def _held(window: Tensor, state: FaceState) -> Tensor:
+    """Shifts what speech does not move so that its mean over the last second or so returns to the manner's.
+
+    Each window is asked to go on from the last, so a smile or raised brows would drift with nothing to hold them. The
+    shift is the same for all frames of a window: movements stay as they are (our choice).
+    """
+    shift = _HOLD * (state.manner - state.mean) * _SHIFTED.to(window.device)
+    return window + torch.nn.functional.pad(shift, (0, window.shape[-1] - EXPRESSION_DIM))
 
 
 def thinned(reference: Tensor, count: int) -> Tensor:

@@ -47,15 +47,17 @@ RECIPES: dict[str, Recipe] = {
         PerformanceStyle(brows=0.45, pose=0.5, gaze=0.7, smile=0.15), MouthStyle(expression=0.75)),
     "lively": Recipe(
         "Talks with the whole face: wide mouth, brows on every other stress, a head that swings.",
-        PerformanceStyle(brows=1.5, pose=1.5, gaze=1.2, smile=0.4), MouthStyle(expression=1.3, smile=0.08)),
+        PerformanceStyle(brows=1.2, pose=1.5, gaze=1.2, smile=0.4), MouthStyle(expression=1.3, smile=0.08)),
     "cheerful": Recipe(
         "Smiles while speaking, cheeks and brows a little raised.",
-        PerformanceStyle(brows=1.15, pose=1.15, gaze=1.1, smile=1.0), MouthStyle(expression=1.1, smile=0.2),
-        {"mouthSmile": 0.2, "cheekSquint": 0.15, "browOuterUp": 0.08, "browInnerUp": 0.05}),
+        PerformanceStyle(brows=1.15, pose=1.15, gaze=1.1, smile=1.0, smile_beats=0.08, brow_rest=0.06, squint=0.06),
+        MouthStyle(expression=1.1, smile=0.1),
+        {"mouthSmile": 0.05, "cheekSquint": 0.1, "browOuterUp": 0.05}),
     "grave": Recipe(
         "Speaks with weight: lowered brows, corners of the mouth down, slow small movements of the head.",
-        PerformanceStyle(brows=0.6, pose=0.55, gaze=0.6, smile=0.0), MouthStyle(expression=0.9, smile=-0.1),
-        {"browDown": 0.25, "mouthFrown": 0.12, "eyeSquint": 0.05}, nod_deg=1.5),
+        PerformanceStyle(brows=0.6, pose=0.55, gaze=0.6, smile=0.0, brow_rest=-0.22, squint=0.08),
+        MouthStyle(expression=0.9, smile=-0.1),
+        {"browDown": 0.08, "mouthFrown": 0.12, "eyeSquint": 0.05}, nod_deg=1.5),
     "newsreader": Recipe(
         "Articulates clearly and keeps still: eyes on the viewer, short nods, brows for stress only.",
         PerformanceStyle(brows=0.9, pose=0.35, gaze=0.35, smile=0.1), MouthStyle(expression=1.2, lips=1.1)),

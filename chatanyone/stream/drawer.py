@@ -24,7 +24,7 @@ from motion.types import BodyMotion, FaceMotion
 
 _DIAL_SHARE = 0.5  # of the way to new dials goes each unit: half a second for most of it, without a jump (our choice)
 _MOST_PRIMING = 60  # frames
-_STYLE_FIELDS = ("style_expression", "style_pose", "reference_keys", "reference_values")
+_STYLE_FIELDS = ("style_expression", "style_pose", "reference_keys", "reference_values", "manner")
 
 
 class Drawer:
