@@ -20,6 +20,7 @@ from render.warp import draw_surface, sample
 EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
 MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
 SUPERSAMPLE = 2
+LID_MOVES = 0.02  # of the eye's width
 APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
 EYE_MARGIN, MOUTH_MARGIN = 0.12, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
@@ -77,16 +78,28 @@ def face_flow(flow: Tensor, source: RenderSource, drive: RenderDrive) -> FaceDra
 def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
                 drive: RenderDrive) -> Tensor:
     """Eyes and the inner mouth, finer (in place); returns the control image of the face window, ``[B, 8, S, S]`` as in
-    `render.geometry.Proposal`. A closed mouth costs nothing."""
+    `render.geometry.Proposal`. A closed mouth and eyes as open as in the picture cost nothing."""
     if drawing.box is None:
         return drawing.control
     inner = (drawing.part >= INNER)[:, None].float()
-    spots = ("eye_spot", "mouth_spot") if bool(inner.any()) else ("eye_spot",)
+    spots = ["eye_spot"] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
     inner = F.max_pool2d(inner, 5, 1, 2)
     for spot in spots:
         _draw_spot(frame, alpha, flow, drawing.control, inner, source, drive, source.cache[spot], drawing.box,
                    spot == "mouth_spot")
     return drawing.control
+
+
+def _lids_move(source: RenderSource, drive: RenderDrive) -> bool:
+    """Whether an eye in any frame is opened differently from the picture, for its width."""
+    now, rest = (_openings(points[..., :2]) for points in (drive.face_keypoints, source.face_keypoints[None]))
+    return bool(((now - rest).abs() > LID_MOVES).any())
+
+
+def _openings(points: Tensor) -> Tensor:
+    """``[B, 2]`` lid distance over eye width of the right and the left eye, from the face keypoints ``[B, 21, 2]``."""
+    heights, widths = ((points[:, a] - points[:, b]).norm(dim=-1) for a, b in (([4, 6], [5, 7]), ([0, 2], [1, 3])))
+    return heights / widths.clamp(min=1.0)
 
 
 def _spot(source: RenderSource, points: slice, share: float) -> Tensor:
