@@ -31,9 +31,11 @@ _MOUTH = [index for index in GROUP_INDICES[0]
           if not ARKIT_NAMES[index].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))
           and ARKIT_NAMES[index] not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight")]
 # What keeps its mean: neither speech, nor lids and gaze, which the controls move.
-_SHIFTED = torch.tensor([float(index not in _MOUTH and not name.startswith(("eyeBlink", "eyeLook")))
-                         for index, name in enumerate(ARKIT_NAMES)])
-_HOLD, _MEAN_SHARE = 0.08, 0.18  # per hop: of the distance from the manner, of the new mean; a second or two, well damped
+_SHIFTED = torch.tensor([
+    float(name.startswith(("mouthShrug", "mouthStretch", "jawForward"))
+          or index not in _MOUTH and not name.startswith(("eyeBlink", "eyeLook")))
+    for index, name in enumerate(ARKIT_NAMES)])
+_HOLD, _MEAN_SHARE = 0.15, 0.25  # per hop: of the distance from the manner, of the new mean; a second, well damped
 REFERENCE_TOKENS = 48  # a clip is thinned to so many frames: its manner is in their variety, not in their order
 
 
