@@ -51,7 +51,7 @@ class FaceState(StreamState):
     smoothed: the last frame that came out, before the dials, `[58]`
     expression, pose: dials; groups: those of `motion.style.FACE_GROUPS`, `[5]`
     rest: the resting face of the style, `[58]`
-    manner: mean of the reference clip, or of the training data, and mean: of what came out lately, normalised, `[52]`
+    manner: mean of the reference clip, else the face at rest, and mean: of what came out lately, normalised, `[52]`
     """
 
     features: Tensor
@@ -128,9 +128,8 @@ class FaceSampler:
         device = net.motion_mean.device
         pairs = [] if reference is None else net.encode_reference(thinned(reference.to(device)[None], REFERENCE_TOKENS))
         still = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
-        manner = torch.zeros(EXPRESSION_DIM, device=device)
-        if reference is not None:
-            manner = net.normalise_expression(reference.to(device)).mean(0)
+        manner = net.normalise_expression(
+            torch.zeros(1, EXPRESSION_DIM, device=device) if reference is None else reference.to(device)).mean(0)
         return FaceState(
             torch.zeros(0, net.audio_dim, device=device), 0, 0, still, None, still[-1], seed,
             _moved(style.expression, device), _moved(style.pose, device),
