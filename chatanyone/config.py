@@ -125,7 +125,7 @@ class RenderConfig:
     """From motion to frames."""
 
     weights: str = SHIPPED  # shipped, random, or a path
-    use_networks: bool = True  # False: geometry alone, no learned correction
+    use_networks: bool = False  # True: the nets correct the geometry; off until their weights gain something
     hand_injection: bool = True  # False: the generator is not shown the drawn hands (ablation)
     face_refine: bool = True  # False: no face pass (ablation)
     implicit_offset: bool = True  # False: Eq. 2 without its learned offset Δ (ablation)

@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if "requires_cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+    # The browser's driver keeps an event loop in this thread until its last test: asyncio's own tests come before it.
+    items.sort(key=lambda item: "page" in Path(item.path).parent.name)
 
 
 @pytest.fixture(autouse=True)

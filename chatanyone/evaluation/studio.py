@@ -35,7 +35,7 @@ class Variant:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-NETWORKS = Variant("networks")
+NETWORKS = Variant("networks", {"render.use_networks": True})
 GEOMETRY = Variant("geometry", {"render.use_networks": False})
 LINEAR_HEAD = Variant("linear head", {"motion.anchor": 1.0})
 DENOISER = Variant("denoiser alone", {"motion.anchor": 0.0})

@@ -40,7 +40,8 @@ def test_the_summary_counts_the_program_as_it_ships() -> None:
     rows = [measure([0.1], must=at_least(1)), measure([2.0], must=at_least(1), aim=at_least(2)),
             measure([0.1], must=at_least(1), variant="geometry")]
     text = summary([Outcome("sync", "Lip sync", rows)])
-    assert "| Lip sync | 1/2 | 1/1 | r 0.100 |" in text
+    assert "| Lip sync | 0/1 | 0/0 | r 0.100 |" in text
+    assert "| Life | 1/2 | 1/1 | r 0.100 |" in summary([Outcome("life", "Life", rows[:2])])  # no pictures, one engine
 
 
 def test_a_matrix_has_an_engine_a_row_and_lists_what_is_not_there() -> None:
