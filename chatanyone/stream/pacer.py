@@ -32,6 +32,7 @@ SPARE_S = 0.015  # between a unit being ready and being due, beyond what the eng
 _SHORTEST_LEAD_S, _LONGEST_LEAD_S = 0.02, float(MOST_AHEAD * UNIT_S)
 _FIRST_LEAD_S = 0.11
 _FIRST_STEPS = 3  # of an engine: they fill its caches and say nothing of the next ones
+_SETTLING_UNITS = 12  # of an engine: caches fill, other programs make room; misses of that time do not lower the rate
 MISSES, WITHIN_UNITS = 6, 45  # so many underruns within six seconds lower the rate (our choice)
 _STUCK_S = 0.4
 _WARNING_UNITS = 450
@@ -172,6 +173,8 @@ class Pacer:
         self.stats.counts["underruns"] += 1
         if self._engine is None or not self._sent or due_s(self.slot, self.start_s) - self._sent[0] > _STUCK_S:
             return  # it is not slow, it is gone
+        if self._number <= _SETTLING_UNITS:
+            return  # it is not slow, it is cold
         self._misses.append(self.slot)
         if len(self._misses) == MISSES and self.slot - self._misses[0] < WITHIN_UNITS:
             self._slow_down()
