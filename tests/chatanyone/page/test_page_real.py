@@ -107,5 +107,6 @@ def test_the_mouth_moves_with_the_voice(met: Any) -> None:
     ratio = np.nanmean(moving[loud]) / np.nanmean(moving[quiet])
     print(f"lips and loudness: r {max(likeness):.2f}, lips {1000 * lags_s[int(np.argmax(likeness))]:.0f} ms after the sound; "
           f"lips move {ratio:.1f} times as much in speech as in silence")
-    assert max(likeness) > 0.3
     assert ratio > 1.5
+    if len(seen.shown_s) > 12 * (seen.shown_s[-1] - seen.shown_s[0]):  # fewer pictures a second cannot follow syllables
+        assert max(likeness) > 0.3
