@@ -113,7 +113,7 @@ def make_real(folders: list[Path], output: Path, client: Espeak, encoder: AudioE
 
 
 def make_flite(hours: float, output: Path, seed: int) -> None:
-    """The shards ``flite_*`` of the split ``real``: nearer to people than formants are."""
+    """Shards ``real_10000`` and on: nearer to people than formants are, so they count among the real ones."""
     count = max(1, round(hours * 3600 / SHARD_S))
     for index in tqdm(range(count), "flite", unit="shard"):
         path = output / f"real_{FLITE_FIRST + index:05d}.safetensors"

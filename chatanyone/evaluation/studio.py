@@ -39,9 +39,9 @@ NETWORKS = Variant("networks", {"render.use_networks": True})
 GEOMETRY = Variant("geometry", {"render.use_networks": False})
 LINEAR_HEAD = Variant("linear head", {"motion.anchor": 1.0})
 DENOISER = Variant("denoiser alone", {"motion.anchor": 0.0})
-NO_HAND_INJECTION = Variant("w/o hand injection", {"render.hand_injection": False})
-NO_FACE_REFINE = Variant("w/o face refine", {"render.face_refine": False})
-NO_IMPLICIT_OFFSET = Variant("w/o implicit offset", {"render.implicit_offset": False})
+NO_HAND_INJECTION = Variant("w/o hand injection", {**NETWORKS.changes, "render.hand_injection": False})
+NO_FACE_REFINE = Variant("w/o face refine", {**NETWORKS.changes, "render.face_refine": False})
+NO_IMPLICIT_OFFSET = Variant("w/o implicit offset", {**NETWORKS.changes, "render.implicit_offset": False})
 
 
 def changed(config: Config, changes: dict[str, Any]) -> Config:

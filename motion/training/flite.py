@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from motion.training.force import phones
-from motion.training.speech import SAMPLE_RATE, Speech, _resample, join, silence, trim
+from motion.training.speech import SAMPLE_RATE, Speech, resample, join, silence, trim
 from motion.training.text import random_sentence
 
 VOICES: tuple[tuple[str, float], ...] = (("slt", 175.0), ("rms", 100.0), ("awb", 125.0))  # name, usual pitch in Hz
@@ -72,7 +72,7 @@ def _read_wave(path: Path) -> np.ndarray:
 
     with wave.open(str(path), "rb") as file:
         data, rate_hz = file.readframes(file.getnframes()), file.getframerate()
-    return _resample(np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate_hz)
+    return resample(np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate_hz)
 
 
 def random_speech(rng: np.random.Generator, duration_s: float) -> Speech:

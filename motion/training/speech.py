@@ -139,12 +139,13 @@ class Espeak:
     def say(self, request: SpeakRequest) -> Speech:
         """Speak one text."""
         header, wave = self._exchange(request)
-        samples = _resample(wave, header["rate_hz"])
+        samples = resample(wave, header["rate_hz"])
         return Speech(samples, _phones(header["phones"], len(samples) / SAMPLE_RATE), request.voice,
                       request.voice.split("+")[0], request.text)
 
 
-def _resample(wave: np.ndarray, rate_hz: int) -> np.ndarray:
+def resample(wave: np.ndarray, rate_hz: int) -> np.ndarray:
+    """A whole wave ``[N]`` at `rate_hz` → float32 at 16 kHz, in [-1, 1]."""
     from scipy.signal import resample_poly
 
     common = int(np.gcd(rate_hz, SAMPLE_RATE))

@@ -95,3 +95,23 @@ def test_a_real_voice_moves_the_mouth_in_time(chain: Chain, shared_data: Path) -
     wrists = [BODY_KEYPOINTS.index("wristLeft"), BODY_KEYPOINTS.index("wristRight")]
     assert float(body.delta[:, wrists].std(0).max()) > 0.01
     torch.testing.assert_close(body.delta[:, wrists], body.hands[..., -3:], atol=0.01, rtol=0)
+
+
+def test_a_smile_nobody_asked_for_does_not_grow(chain: Chain, shared_data: Path) -> None:
+    """Each window goes on from the last: without a hold the smile drifted from 0.1 to 0.7 within 13 s."""
+    voices = shared_data / "speech" / "ljspeech"
+    samples = torch.cat([torch.from_numpy(read_audio(voices / f"LJ001-000{number}.flac")) for number in (1, 3)])
+    face, _ = chain(samples, seed=3)
+    smile = face.expression[-90:, ARKIT_INDEX["mouthSmileLeft"]].mean()
+    assert smile < 0.3
+
+
+def test_a_reference_sets_smile_and_brows(chain: Chain, shared_data: Path) -> None:
+    features = chain.stream.parallel(torch.from_numpy(read_audio(shared_data / "speech" / "ljspeech" / "LJ001-0003.flac")))
+    reference = torch.zeros(60, len(ARKIT_INDEX))
+    shown = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4, "browDownLeft": 0.25, "browDownRight": 0.25}
+    for name, value in shown.items():
+        reference[:, ARKIT_INDEX[name]] = value
+    motion, _ = chain.face.step(features, chain.face.init_state(1, reference=reference))
+    for name, value in shown.items():
+        assert abs(float(motion.expression[90:, ARKIT_INDEX[name]].mean()) - value) < 0.12, name

@@ -107,3 +107,14 @@ def test_loud_speech_opens_more_than_soft() -> None:
 def test_movement_is_smooth() -> None:
     curves = mouth_curves(_say(("m", 0.08), ("a", 0.15), ("s", 0.1), ("u", 0.15), ("p", 0.06), ("i", 0.2)), 120)
     assert np.abs(np.diff(curves, axis=0)).max() < 0.12  # weight per 1/120 s
+
+
+def test_rounding_nears_the_lips_without_closing_them() -> None:
+    """Tracked speakers' lips nearly meet in [w] and stand apart in [a]; only p, b, m close."""
+    def opening(ipa: str) -> float:
+        phones = [Phone(0.0, 0.3, ""), Phone(0.3, 0.6, ipa), Phone(0.6, 0.9, "")]
+        curves = mouth_curves(Speech(np.zeros(round(0.9 * 16000), np.float32), phones))
+        frame = curves[14]
+        return float(frame[ARKIT_INDEX["jawOpen"]] - frame[ARKIT_INDEX["mouthClose"]])
+
+    assert opening("m") < 0.005 < opening("w") < 0.25 * opening("u") + 0.02 < opening("a")

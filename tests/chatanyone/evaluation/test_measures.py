@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
+from chatanyone.config import Config
 from chatanyone.evaluation.measures import Measure, Outcome, Range, at_least, at_most, not_computed
 from chatanyone.evaluation.report import learned_part, matrix, row, section, summary
+from chatanyone.evaluation.studio import (
+    GEOMETRY, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, Variant, changed)
 
 
 def measure(values: list[float], **more: object) -> Measure:
@@ -61,3 +66,10 @@ def test_what_the_networks_add_is_paired_by_item() -> None:
     assert round(gain.value, 6) == 0.1 and len(gain.known) == 3 and gain.note == "better"
     low = [measure([1.0, 5.0], must=at_most(1)), measure([0.9, 4.9], must=at_most(1), variant="geometry")]
     assert learned_part([Outcome("x", "X", low)])[0].note == "worse"
+
+
+@pytest.mark.parametrize("variant", [NETWORKS, NO_HAND_INJECTION, NO_FACE_REFINE, NO_IMPLICIT_OFFSET])
+def test_ablations_draw_with_the_nets_whatever_ships(variant: Variant) -> None:
+    """Without the nets, a row that lacks one of their parts would be geometry under another name."""
+    assert changed(Config(), variant.changes).render.use_networks
+    assert not changed(Config(), GEOMETRY.changes).render.use_networks
