@@ -76,6 +76,9 @@ def main() -> None:
     parser.add_argument("--last", type=int, default=0, metavar="N", help="only the last N recordings of each folder")
     parser.add_argument("--weights", default=SHIPPED, help="of the encoder (shipped)")
     arguments = parser.parse_args()
+    for folder in arguments.folders:
+        if not (folder / "metadata.csv").is_file():
+            parser.error(f"{folder} holds no metadata.csv; its lines are 'id|text|normalised text', one a recording")
     config, tensors = load_weights(build.weights_path("audio_encoder", arguments.weights), kind="audio_encoder")
     encoder = AudioEncoder(**config).eval()
     encoder.load_state_dict(tensors)

@@ -133,6 +133,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--flite-hours", type=float, default=0.0, help="hours of CMU Flite's voices to add")
     parser.add_argument("--encoder", type=Path, help="weights of an audio encoder that refines the alignment")
     arguments = parser.parse_args(argv)
+    for folder in arguments.real or []:
+        if not (folder / "metadata.csv").is_file():
+            parser.error(f"{folder} holds no metadata.csv; its lines are 'id|text|normalised text', one a recording")
+    if arguments.flite_hours and not flite.available():
+        parser.error("flite is not installed; install Debian's package flite, or leave --flite-hours out")
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
