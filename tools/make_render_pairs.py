@@ -73,7 +73,7 @@ def render_pair(template: HeadTemplate, scene: ScenePair) -> RenderPair:
     true_flow, seen = _at_nodes(scene, coarse)
     return RenderPair(
         source.foreground[None], source.matte[None], source.plate[None], scene.target.rgb[None], scene.target.alpha[None],
-        scene.target.area[None, None], proposal.frame, proposal.alpha, proposal.face,
+        scene.target.area[None, None], proposal.frame, proposal.alpha, proposal.face, proposal.hands,
         torch.nn.functional.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear"), coarse, true_flow, seen,
         torch.tensor([source.face_box]), source.face_keypoints[None], drive.face_keypoints, source.body_keypoints[None],
         drive.body_keypoints)

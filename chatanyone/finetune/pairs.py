@@ -1,7 +1,7 @@
-"""Films of one person → training pairs of the renderer: the first frame, driven to what each later frame shows.
+"""Pictures of one person → training pairs of the renderer: one frame, driven to what others show.
 
-No true flow is known of a film: `seen` is 0 everywhere, so only the pictures teach. Geometry (the driver's) is what the
-program itself will propose.
+Of a film, the first frame is the source. No true flow is known: `seen` is 0 everywhere, so only the pictures teach. Geometry
+(the driver's) is what the program itself will propose.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from chatanyone.errors import ChatAnyoneError, ConfigError, PortraitError
 from chatanyone.finetune.clips import FPS, PersonClip
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import prepare_portrait
+from chatanyone.portraits.framing import Frame, cut
 from chatanyone.portraits.matte import Hints, person_matte
 from chatanyone.reenact import Follower
+from motion.template.hands import HandTemplate
 from motion.template.head import HeadTemplate
 from render.geometry import coarse_flow, draw
 from render.training.data import RenderPair, write_pair
@@ -40,6 +42,7 @@ _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 
 _EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
          (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))
 Picture = NDArray[np.uint8]
+Templates = tuple[HeadTemplate, tuple[HandTemplate, HandTemplate]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def write_pairs(clips: list[PersonClip], folder: Path, split: str, report: Calla
         ConfigError: not one pair came of the films.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    template = HeadTemplate.load()
+    templates = load_templates()
     for clip in clips:
         digest = hashlib.sha256(clip.path.read_bytes() + f"{clip.first} {len(clip)}".encode()).hexdigest()[:12]
         done = folder / f"{split}_{digest}.json"
@@ -66,7 +69,7 @@ def write_pairs(clips: list[PersonClip], folder: Path, split: str, report: Calla
             continue
         report(f"pairs of {clip.path.name}")
         try:
-            count = _write_film(clip, template, folder / f"{split}_{digest}")
+            count = _write_film(clip, templates, folder / f"{split}_{digest}")
         except ChatAnyoneError as error:
             report(f"left out: {clip.path.name}: {error}")
             count = 0
@@ -78,10 +81,15 @@ def write_pairs(clips: list[PersonClip], folder: Path, split: str, report: Calla
     return total
 
 
-def _write_film(clip: PersonClip, template: HeadTemplate, prefix: Path) -> int:
+def load_templates() -> Templates:
+    """The shipped head and hands, left and right."""
+    return HeadTemplate.load(), (HandTemplate.load("left"), HandTemplate.load("right"))
+
+
+def _write_film(clip: PersonClip, templates: Templates, prefix: Path) -> int:
     """One film's pairs."""
     frames = list(islice(VideoReader(clip.path, FPS), clip.first, clip.first + len(clip), EVERY))
-    driver = Driver(prepare_portrait(frames[0], SIZE), template)
+    driver = Driver(prepare_portrait(frames[0], SIZE), templates[0], hands=templates[1])
     count = 0
     for look, drive in islice(looks(driver, frames[1:]), MOST):
         write_pair(prefix.with_name(f"{prefix.name}_{count:03d}.safetensors"), pair_of(driver, look, drive))
@@ -104,15 +112,10 @@ def looks(driver: Driver, frames: list[Picture]) -> Iterator[tuple[Look, RenderD
 
 
 def framed(frame: Picture, box: tuple[float, float, float, float]) -> tuple[Picture, NDArray[np.bool_]]:
-    """The part of a film's frame that the portrait shows, and which pixels it really has."""
-    x0, y0, x1, y1 = box
-    scale = SIZE[0] / (x1 - x0), SIZE[1] / (y1 - y0)
-    to_frame = np.array([[scale[0], 0, -scale[0] * x0], [0, scale[1], -scale[1] * y0]])
-    if scale[0] < 1:
-        frame = cv2.GaussianBlur(frame, (0, 0), 0.4 / scale[0])
-    picture = cv2.warpAffine(frame, to_frame, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.ones(frame.shape[:2], np.uint8), to_frame, SIZE, flags=cv2.INTER_NEAREST)
-    return np.asarray(picture, np.uint8), np.asarray(inside > 0)
+    """The part of a film's frame that the portrait shows, resampled as the portrait was, and which pixels it really has."""
+    x0, y0, x1, _ = box
+    picture, real = cut(frame, Frame(x0, y0, x1 - x0, SIZE))
+    return picture.copy(), real
 
 
 @torch.no_grad()
@@ -125,16 +128,20 @@ def pair_of(driver: Driver, look: Look, drive: RenderDrive) -> RenderPair:
     alpha = torch.from_numpy(look.alpha)[None, None].float()
     return RenderPair(
         foreground=source.foreground[None], matte=source.matte[None], plate=source.plate[None], target=target[None],
-        target_alpha=alpha, area=areas(look)[None, None], frame=proposal.frame, alpha=proposal.alpha, control=proposal.face,
+        target_alpha=alpha, area=areas(look, proposal.hands[0, 3])[None, None], frame=proposal.frame, alpha=proposal.alpha,
+        control=proposal.face, hands=proposal.hands,
         flow_quarter=F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear"), coarse=coarse,
         true_flow=coarse.clone(), seen=torch.zeros_like(coarse[:, :1]), box=torch.tensor([source.face_box]),
         face_source=source.face_keypoints[None], face_drive=drive.face_keypoints,
         body_source=source.body_keypoints[None], body_drive=drive.body_keypoints)
 
 
-def areas(look: Look) -> Tensor:
-    """``[H, W]`` what each pixel shows (`Area`), from the landmarks; hands count as body."""
+def areas(look: Look, hands: Tensor | None = None) -> Tensor:
+    """``[H, W]`` what each pixel shows (`Area`), from the landmarks, and hands ``[H, W]`` where geometry draws them (left and
+    right are not told apart); without them hands count as body."""
     area = np.where(look.alpha > 0.5, int(Area.BODY), 0).astype(np.uint8)
+    if hands is not None:
+        area[hands.numpy() > 0.5] = int(Area.HAND_LEFT)
     points = look.face[:, :2]
     for value, outline in ((Area.HEAD, cv2.convexHull(points.astype(np.float32))[:, 0]), (Area.EYE, points[list(_EYES[0])]),
                            (Area.EYE, points[list(_EYES[1])]), (Area.MOUTH, points[list(_LIPS)])):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from render.types import RenderDrive, RenderSource, Surface
 
-PICTURES = ("foreground", "matte", "plate", "target", "target_alpha", "frame", "alpha", "control")
+PICTURES = ("foreground", "matte", "plate", "target", "target_alpha", "frame", "alpha", "control", "hands")
 
 
 @dataclass
@@ -25,9 +25,10 @@ class RenderPair:
 
     foreground ``[1, 3, H, W]``, matte ``[1, 1, H, W]``, plate ``[1, 3, H, W]``: the source's
     target ``[1, 3, H, W]``, target_alpha ``[1, 1, H, W]``; area ``[1, 1, H, W]`` what is seen in the target (`Area`)
-    frame, alpha, control (its ``face``): geometry's `Proposal`; flow_quarter ``[1, 2, H/4, W/4]`` its flow, px
+    frame, alpha, control (its ``face``), hands: geometry's `Proposal`; flow_quarter ``[1, 2, H/4, W/4]`` its flow, px
     coarse ``[1, 2, H/8, W/8]``: geometry's smooth field, px
-    true_flow ``[1, 2, H/8, W/8]`` px; seen ``[1, 1, H/8, W/8]``: 1 where true_flow holds and the source shows the place
+    true_flow ``[1, 2, H/8, W/8]`` px; seen ``[1, 1, H/8, W/8]``: 1 where true_flow holds and the source shows the place;
+        0 everywhere where no true flow is known (films, photographs): see `measured`
     box ``[1, 3]``: face window; face_source, face_drive ``[1, 21, 3]``; body_source, body_drive ``[1, 14, 2]`` px
     """
 
@@ -40,6 +41,7 @@ class RenderPair:
     frame: Tensor
     alpha: Tensor
     control: Tensor
+    hands: Tensor
     flow_quarter: Tensor
     coarse: Tensor
     true_flow: Tensor
@@ -49,6 +51,11 @@ class RenderPair:
     face_drive: Tensor
     body_source: Tensor
     body_drive: Tensor
+
+    @property
+    def measured(self) -> bool:
+        """Whether the drive was measured in the target itself, so that geometry's frame lies where the truth lies."""
+        return not bool(self.seen.any())
 
     @property
     def layer(self) -> Tensor:

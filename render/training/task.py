@@ -1,8 +1,9 @@
 """Training of the renderer: all nets together, on crops, from pairs whose geometry is already computed.
 
 The warping-field net learns from the true flow and from the picture at 1/4; the generator and the face pass from the true
-picture, on one random crop and on the crop around the face. They see the picture where the true flow puts it: of a picture
-that lies a little beside the truth they would learn to blur.
+picture, on one random crop and on the crop around the face. They see the picture where it truly lies, for of one that lies a
+little beside the truth they would learn to blur: where the true flow puts it, or, of pairs whose drive was measured in the
+target (films, photographs), just as geometry draws it; such pairs say nothing of the warping field.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ CROP = 256  # px
 GRID = 8  # px: crops start on multiples of it
 HAND_CROPS, FEW_PIXELS = 0.3, 400  # part of the crops that lie around a hand; a hand smaller than this is none
 EYES, MOUTH = ([0, 1, 4, 5], [2, 3, 6, 7]), list(range(13, 19))  # of the face keypoints: right eye, left eye, lips
+LOST = 0.12  # mean difference of a place that geometry missed: whatever could be learned there is to blur
 SQUARE, SMALLEST = 1.8, 48  # of an eye or mouth: the window an adversary sees; px
-# Hands follow the smooth field alone in these pairs: what the nets could learn there is to blur.
+# Without a measured drive hands follow the smooth field alone: what the nets could learn there is to blur.
 HANDS = {int(Area.HAND_LEFT): 0.2, int(Area.HAND_RIGHT): 0.2}
-REGIONS = {int(Area.MOUTH): MOUTH_WEIGHT, int(Area.EYE): EYE_WEIGHT, **HANDS}
+REGIONS = {int(Area.MOUTH): MOUTH_WEIGHT, int(Area.EYE): EYE_WEIGHT}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class RenderTask:
     def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, Renderer)
         scene = _scene(model, unpack(batch), teach=True)
-        parts = {"flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
+        parts = {} if scene.pair.measured else {
+            "flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
         parts |= equivariance(model.body_points, scene.pair.layer)
         rows, columns, on_hand = _random_crop(scene.pair)
         made, geometric = _generate(model, scene, rows, columns)
@@ -135,7 +138,8 @@ class RenderTask:
     @staticmethod
     def _picture_losses(pair: RenderPair, made: Tensor, start: Tensor, rows: slice, columns: slice) -> dict[str, Tensor]:
         true = pair.target[:, :, rows, columns]
-        weight = region_weight(pair.area[:, :, rows, columns], REGIONS, spread=11) * _teachable(pair)[:, :, rows, columns]
+        regions = REGIONS if pair.measured else {**REGIONS, **HANDS}
+        weight = region_weight(pair.area[:, :, rows, columns], regions, spread=11) * _teachable(pair)[:, :, rows, columns]
         return {"l1": weighted_l1(made, true, weight), "gradient": gradient_loss(made, true, weight),
                 "texture": texture_loss(made, true, weight), "restraint": (made - start).abs().mean()}
 
@@ -182,16 +186,23 @@ def _scene(model: Renderer, pair: RenderPair, teach: bool = False) -> _Scene:
     # Where a mesh decides, the flow stays the mesh's.
     moved = enlarge(corrected) - enlarge(pair.coarse)
     free = 1 - F.avg_pool2d(pair.fixed, 4)
-    flow = pair.flow_quarter + F.avg_pool2d(moved, 4) * free
+    flow = pair.flow_quarter if pair.measured else pair.flow_quarter + F.avg_pool2d(moved, 4) * free
     return _Scene(pair, source, drive, motion, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
 
 
 def _teachable(pair: RenderPair) -> Tensor:
     """``[1, 1, H, W]``: 0 where the true picture would teach the wrong thing.
 
-    The inside of the mouth (these people have no teeth to show); an eye that the fitted motion left open but the truth has
-    closed; the outline, where neither true flow nor matte are exact.
+    An eye that the fitted motion left open but the truth has closed. Of rendered people, the inside of the mouth (they have no
+    teeth to show) and the outline, where neither true flow nor matte are exact. Of measured pairs, what lies elsewhere than it
+    was drawn (a hand that was not found again), and the background.
     """
+    if pair.measured:
+        eyes = F.max_pool2d(pair.eyes * (pair.area != Area.EYE), 9, 1, 4)
+        error = (pair.frame - pair.target).abs().mean(1, keepdim=True)
+        lost = F.max_pool2d((F.avg_pool2d(error, 9, 1, 4) > LOST).float(), 9, 1, 4)
+        around = F.max_pool2d(torch.maximum(pair.alpha, pair.target_alpha), 17, 1, 8)
+        return (1 - eyes) * (1 - lost) * around
     mouth = torch.maximum(pair.mouth, (pair.area == Area.MOUTH).float())
     eyes = F.max_pool2d(pair.eyes * (pair.area != Area.EYE), 9, 1, 4)
     alpha = F.avg_pool2d(torch.cat([pair.target_alpha, pair.alpha], 1), 8)
@@ -211,13 +222,15 @@ def _true_correction(pair: RenderPair, spread: int = 7) -> Tensor:
 def _generate(model: Renderer, scene: _Scene, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
     """Generated and geometric picture of a crop (on the grid of 1/8)."""
     pair = scene.pair
-    layer = sample(pair.layer, scene.flow[:, :, rows, columns])
-    picture = layer[:, :3] + (1 - layer[:, 3:]) * pair.plate[:, :, rows, columns]
-    fixed = pair.fixed[:, :, rows, columns]
-    geometric = torch.lerp(picture, pair.frame[:, :, rows, columns], fixed)
-    alpha = torch.lerp(layer[:, 3:], pair.alpha[:, :, rows, columns], fixed)
+    geometric, alpha = pair.frame[:, :, rows, columns], pair.alpha[:, :, rows, columns]
+    if not pair.measured:
+        layer = sample(pair.layer, scene.flow[:, :, rows, columns])
+        picture = layer[:, :3] + (1 - layer[:, 3:]) * pair.plate[:, :, rows, columns]
+        fixed = pair.fixed[:, :, rows, columns]
+        geometric, alpha = torch.lerp(picture, geometric, fixed), torch.lerp(layer[:, 3:], alpha, fixed)
     quarter, eighth = (x[:, :, _shrunk(rows, n), _shrunk(columns, n)] for x, n in ((scene.quarter, 4), (scene.eighth, 8)))
-    change = model.generator(geometric, alpha, quarter, eighth)
+    hands = pair.hands[:, :, rows, columns] if bool(pair.hands[:, 3:].any()) else None
+    change = model.generator(geometric, alpha, quarter, eighth, hands)
     return geometric + change * (1 - (1 - model.mouth) * pair.mouth[:, :, rows, columns]), geometric
 
 
