@@ -12,6 +12,7 @@ from scipy import ndimage
 
 _COARSE = 6.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
 _DETAIL_REACH = 34.0  # px at 512 wide
+_FOCUS_LOST = 0.15  # px of blur for each px beyond the picture
 
 Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
 Mask = NDArray[np.float32]  # [H, W] in [0, 1]
@@ -27,13 +28,13 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     size = 2 * reach + 1
     person = cv2.dilate((matte > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     known = ~person & real
-    if not real.all():  # beyond the picture its own background is mirrored: it keeps texture and grain
-        rows, columns = _mirror(real.any(axis=1)), _mirror(real.any(axis=0))
-        image, known = image[rows][:, columns], known[rows][:, columns]
     if known.mean() < 0.005:  # a face that fills the frame: any calm colour will do
         return np.broadcast_to(np.median(image.reshape(-1, 3), axis=0), image.shape).astype(np.float32).copy()
     coarse = _blur_known(image, known, sigma=_COARSE * W / 512)
-    filled = membrane(coarse, known)
+    inside = np.ix_(real.any(axis=1), real.any(axis=0))
+    filled = coarse.copy()
+    filled[inside] = membrane(coarse[inside], known[inside])
+    _continue_beyond(filled, real)
     detail, share = _mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512)
     filled += detail + _grain(image, known, seed)[..., None] * np.where(known, 0, 1 - share)[..., None]
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
@@ -41,12 +42,15 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     return np.clip(weight * image + (1 - weight) * filled, 0, 1).astype(np.float32)
 
 
-def _mirror(real: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each row (or column) the real one to show there: itself, or its reflection at the picture's edge."""
-    inside = np.flatnonzero(real)
-    first, length = int(inside[0]), len(inside)
-    folded = (np.arange(len(real)) - first) % (2 * length)
-    return first + np.where(folded < length, folded, 2 * length - 1 - folded)
+def _continue_beyond(image: Image, real: NDArray[np.bool_]) -> None:
+    """Beyond the picture its edge goes on, ever more out of focus: a door stays a door, and no head is mirrored. In place."""
+    for picture, rows in ((image, real.any(axis=1)), (image.transpose(1, 0, 2), real.any(axis=0))):
+        inside = np.flatnonzero(rows)
+        for edge, outwards in ((inside[0], range(inside[0] - 1, -1, -1)), (inside[-1], range(inside[-1] + 1, len(rows)))):
+            line = picture[edge][None]
+            for place in outwards:
+                sigma = _FOCUS_LOST * abs(place - edge) + 0.5
+                picture[place] = cv2.GaussianBlur(line, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[0]
 
 
 def _blur_known(image: Image, known: NDArray[np.bool_], sigma: float) -> Image:

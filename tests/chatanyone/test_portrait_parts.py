@@ -84,12 +84,21 @@ def test_plate_keeps_the_known_and_lets_no_person_through() -> None:
     assert np.abs(plate - background).max() < 0.05
 
 
-def test_plate_mirrors_the_background_beyond_the_picture() -> None:
-    draw = np.random.default_rng(0).uniform(0.2, 0.8, (96, 64, 3)).astype(np.float32)
-    real = np.ones((96, 64), bool)
-    real[:20] = False
-    plate = background_plate(draw, np.zeros((96, 64), np.float32), real)
-    assert np.array_equal(plate[19], draw[20]) and np.array_equal(plate[5], draw[34])
+def test_beyond_the_picture_the_background_goes_on_out_of_focus_and_without_the_person() -> None:
+    """A dark door beside a bright wall, a red head just below the picture's edge."""
+    image = np.full((160, 128, 3), 0.8, np.float32)
+    image[:, :40] = 0.2
+    matte = np.zeros((160, 128), np.float32)
+    matte[44:160, 70:100] = 1
+    image[44:160, 70:100] = (0.9, 0.1, 0.1)
+    real = np.ones((160, 128), bool)
+    real[:40] = False
+    plate = background_plate(image, matte, real)
+    assert np.abs(plate[30, :25] - 0.2).max() < 0.05 and np.abs(plate[30, 60:] - 0.8).max() < 0.05
+    assert plate[..., 0].max() - plate[..., 1].min() < 0.65  # nothing red
+    steps = [np.abs(np.diff(plate[row, :, 0])).max() for row in (60, 30, 4)]
+    assert steps[0] > 2 * steps[1] > 2.2 * steps[2]
+    assert np.abs(plate[36:44] - plate[35:43]).max() < 0.1  # no line where the picture ends
 
 
 def test_foreground_is_free_of_the_old_background() -> None:
