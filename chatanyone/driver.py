@@ -273,7 +273,7 @@ def _mouth_light(portrait: Portrait) -> Tensor:
     colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
     luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
     tint = colour / luminance.clamp(min=0.05)
-    return (0.35 + 0.75 * luminance) * (0.75 + 0.25 * tint / tint.mean())
+    return (0.35 + 0.75 * luminance) * (0.65 + 0.35 * tint / tint.mean())
 
 
 def neutral_motion(frames: int) -> tuple[FaceMotion, BodyMotion]:

@@ -19,6 +19,9 @@ from render.warp import draw_surface, sample
 
 EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
 MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
+SEAM, SEAM_SHUT, SEAM_OPEN = 3, 0.12, 0.36  # px; shares of such a square from which the inside shows, and shows wholly
+LIP_SHADE = 0.02  # of the face window: how far the lips' shade reaches into the mouth
+ZONE = (1.2, 0.25)  # half widths of the mouth: how far its inside can be seen across; and up and down, at least
 SUPERSAMPLE = 2
 LID_MOVES = 0.02  # of the eye's width
 APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
@@ -69,10 +72,32 @@ def face_flow(flow: Tensor, source: RenderSource, drive: RenderDrive) -> FaceDra
     window = flow[:, :, top:top + height, left:left + width]
     fragments, attributes = draw_surface(source.head, drive.head, box)
     part = torch.where(fragments.mask, source.head.part[fragments.triangle], -1)
+    _forget_astray(part, attributes, drive.face_keypoints[:, MOUTH, :2], box)
     window += attributes[:, 2:3] * (attributes[:, :2] - window)
     inner = _of_control(control, source, box)
     inner[:, 4], inner[:, 7] = part == Part.EYE, attributes[:, 2]
     return FaceDrawing(control, box, part)
+
+
+def _forget_astray(part: Tensor, attributes: Tensor, points: Tensor, box: Box) -> None:
+    """Where the mouth's inside is drawn outside an ellipse about the lips, the mesh is open (behind a turned cheek) and one
+    would look through the head: there it does not count (in place). points ``[B, 6, 2]``: the mouth's keypoints."""
+    frame, row, column = (part >= INNER).nonzero().unbind(1)
+    if not len(frame):
+        return
+    right_corner, left_corner, upper, lower = points[:, 0], points[:, 1], points[:, 2], points[:, 5]
+    middle, half = (right_corner + left_corner) / 2, (left_corner - right_corner) / 2
+    reach = half.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    across = half / reach
+    down = torch.stack([-across[:, 1], across[:, 0]], -1)
+    above, below = (((point - middle) * down * sign).sum(-1, keepdim=True).maximum(ZONE[1] * reach)
+                    for point, sign in ((upper, -1.0), (lower, 1.0)))
+    place = torch.stack([column + box[0], row + box[1]], -1) + 0.5 - middle[frame]
+    along, away = (place * across[frame]).sum(-1, keepdim=True), (place * down[frame]).sum(-1, keepdim=True)
+    limit = torch.where(away > 0, below[frame], above[frame])
+    astray = ((along / (ZONE[0] * reach[frame])).square() + (away / limit).square() > 1).squeeze(1)
+    frame, row, column = frame[astray], row[astray], column[astray]
+    part[frame, row, column], attributes[frame, 2, row, column] = -1, 0.0
 
 
 def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor, source: RenderSource,
@@ -83,7 +108,6 @@ def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor
         return drawing.control
     inner = (drawing.part >= INNER)[:, None].float()
     spots = ["eye_spot"] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
-    inner = F.max_pool2d(inner, 5, 1, 2)
     for spot in spots:
         _draw_spot(frame, alpha, flow, drawing.control, inner, source, drive, source.cache[spot], drawing.box,
                    spot == "mouth_spot")
@@ -150,7 +174,7 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, control: Tensor, inne
     x, y, w, h = box
     rows, columns = slice(y, y + h), slice(x, x + w)
     fine = _draw_fine(surface, drive.head, box)
-    near = inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0
+    near = F.max_pool2d(inner, 5, 1, 2)[:, :, y - top:y - top + h, x - left:x - left + w] > 0
     inside = (fine.part >= INNER)[:, None].float() * _enlarged(near.float())
     if mouth and inside.any():
         _fill_inwards(fine.mesh, fine.weight, inside)
@@ -159,8 +183,10 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, control: Tensor, inne
     layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
     mixed = _mixed(fine, window)
     if mouth and inside.any():
-        soft = _draw_mouth(layer[:, :3], _of_control(control, source, box), source, drive, fine, inside)
-        mixed = mixed | (_halve(soft) > 0)
+        edge = _draw_mouth(layer[:, :3], _of_control(control, source, box), source, drive, fine, inside)
+        mixed = mixed | (_halve(edge) > 0)
+    if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
+        mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
     mixed = mixed & (_covered(fine.part) | near)
     layer = _halve(layer)
     for target, value in ((frame, layer[:, :3]), (alpha, layer[:, 3:])):
@@ -218,20 +244,34 @@ def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
 def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, fine: _Fine,
                 inside: Tensor) -> Tensor:
     """Draw the inside of the mouth into the fine picture and into channels 0-3, 5, 6 of the control image (in place);
-    returns how much of it each fine pixel shows."""
+    returns the inside with soft edges, ``[B, 1, h, w]``."""
     lips = drive.face_keypoints[:, 15:19, 2].amin(1)
     depth = fine.depth.clamp(min=-1e4)
-    inward = ((lips[:, None, None] - depth) / (source.face_box[2] * MOUTH_DEPTH)).clamp(0, 1)
-    colour = _smooth_inside(mouth_colours(fine.part, fine.arch, inward, source.mouth_light), inside)
-    soft = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
+    side = source.face_box[2]
+    inward = ((lips[:, None, None] - depth) / (side * MOUTH_DEPTH)).clamp(0, 1)
+    reach = round(side * LIP_SHADE) // 2 * 2 + 1
+    share = _halve(inside)
+    colour = mouth_colours(fine.part, fine.arch, inward, source.mouth_light, _enlarged(_blurred(share, reach))[:, 0])
+    behind = inside * (fine.part != Part.TEETH)[:, None]
+    around = _blurred(_halve(torch.cat([colour * behind, behind], 1)), 2 * reach + 1)  # a tongue has no edge in the dark
+    colour = torch.where(behind > 0, _enlarged(around[:, :3] / around[:, 3:].clamp(min=1e-4)), colour)
+    colour = _smooth_inside(colour, inside)
+    seen = (_blurred(share, SEAM) - SEAM_SHUT) / (SEAM_OPEN - SEAM_SHUT)
+    edge = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
+    soft = edge * _enlarged(seen.clamp(0, 1))
     picture += soft * (colour - picture)
     teeth, tongue = ((fine.part == p)[:, None] * inside for p in (Part.TEETH, Part.TONGUE))
     drawn = _halve(torch.cat([colour * inside, inside, teeth, tongue], dim=1))
     control[:, :4], control[:, 5:7] = drawn[:, :4], drawn[:, 4:]
-    return soft
+    return edge
 
 
 def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:
     """Average over 3 × 3 within the mask: no jagged teeth, and colours that reach one pixel past the mask's edge."""
     total = F.avg_pool2d(torch.cat([colour * inside, inside], 1), 3, 1, 1)
     return total[:, :3] / total[:, 3:].clamp(min=1e-4)
+
+
+def _blurred(image: Tensor, size: int) -> Tensor:
+    """Mean of squares, an odd number of pixels wide; beyond the edge all is 0."""
+    return F.avg_pool2d(F.avg_pool2d(image, (size, 1), 1, (size // 2, 0)), (1, size), 1, (0, size // 2))

@@ -85,7 +85,7 @@ def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, 
     trust = attributes[:, 2:3] * covered
     weight = F.avg_pool2d(trust, 5, 1, 2) * covered
     change = (attributes[:, :2] - window) * weight
-    apart = (change.norm(dim=1, keepdim=True).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1))[..., None, None]
+    apart = (change.square().sum(1, keepdim=True).sqrt().sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1))[..., None, None]
     window += change
     hands.copy_(torch.maximum(hands, covered))
     own = _shown(surface, window)

@@ -16,14 +16,16 @@ GUM = (0.62, 0.30, 0.29)
 TONGUE = (0.62, 0.31, 0.30)
 WET_LIP = (0.58, 0.27, 0.26)
 CAVITY = (0.17, 0.05, 0.05)
-TEETH_ACROSS = 12.0  # teeth from corner to corner of one arch, about as many as a smile shows
+TEETH_ACROSS = 15.0  # teeth along half a circle of an arch; of these a broad smile shows eight or nine
+SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
 
 
-def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor) -> Tensor:
+def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, openness: Tensor | None = None) -> Tensor:
     """Colours of the inner mouth.
 
     Args: part ``[B, h, w]`` (`Part`, any value outside the mouth); arch ``[B, 2, h, w]`` tooth coordinates; inward
-    ``[B, h, w]`` in [0, 1]: how deep in the mouth (0 at the lips, 1 at the back); light ``[3]``.
+    ``[B, h, w]`` in [0, 1]: how deep in the mouth (0 at the lips, 1 at the back); light ``[3]``; openness ``[B, h, w]``:
+    share of a square about the pixel that is inside the mouth (a half at the lips' edge); without it nothing is shaded.
     Returns ``[B, 3, h, w]``.
     """
     back = (inward * 3).clamp(0, 1)[:, None]
@@ -31,19 +33,23 @@ def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor) -> 
     colour = torch.where((part == Part.TONGUE)[:, None], _fill(TONGUE, part), colour)
     colour = torch.where((part == Part.TEETH)[:, None], teeth_colours(arch), colour)
     shade = torch.where(part == Part.TEETH, 1 - 0.45 * inward, (1 - 0.75 * inward))
+    if openness is not None:  # lips keep light from what is just behind them
+        lit = ((openness - 0.3) / 0.6).clamp(0, 1)[:, None]
+        colour = colour * torch.lerp(_fill(SHADED, part), torch.ones_like(lit), lit * lit * (3 - 2 * lit))
     return (colour * shade[:, None] * light[:, None, None]).clamp(0, 1)
 
 
 def teeth_colours(arch: Tensor) -> Tensor:
-    """Enamel that turns to gum at the root, darker between teeth and towards the corners: ``[B, 2, h, w]`` → RGB."""
+    """Enamel that turns to gum at the root, a little darker between teeth and much in the corners: ``[B, 2, h, w]`` → RGB."""
     along, height = arch.unbind(1)
     position = along * TEETH_ACROSS / 3.1416
-    gap = 1 - 0.22 * torch.cos(position * 3.1416).pow(2).pow(10)
+    between = torch.cos(position * 3.1416).square()
+    gap = 1 - 0.05 * between - 0.08 * between.pow(8)
     gum = ((0.12 - height) / 0.12).clamp(0, 1)[:, None]
     edge = 1 - 0.10 * ((height - 0.85) / 0.15).clamp(0, 1)
     turn = 0.55 + 0.45 * torch.cos(along * 0.9).clamp(0, 1)
     enamel = _fill(ENAMEL, along) * (gap * edge * turn)[:, None]
-    corner = ((along.abs() - 0.8) / 0.4).clamp(0, 1)[:, None]  # the back teeth stand in the cheek's shadow
+    corner = ((along.abs() - 0.6) / 0.6).clamp(0, 1)[:, None]  # the back teeth stand in the cheek's shadow
     return (enamel * (1 - gum) + _fill(GUM, along) * gum) * (1 - corner) + _fill(CAVITY, along) * corner
 
 

@@ -29,3 +29,12 @@ def test_roots_turn_to_gum_and_gaps_are_darker() -> None:
     root, edge = tooth(0.13, 0.0), tooth(0.13, 0.6)
     assert root[0] > 1.5 * root[1] and edge[0] < 1.2 * edge[1]  # gum is red, enamel is not
     assert tooth(0.0, 0.6).mean() < tooth(0.13, 0.6).mean()
+
+
+def test_close_lips_shade_what_is_behind_them_and_redden_it() -> None:
+    part, arch = torch.full((1, 1, 2), int(Part.TEETH)), torch.full((1, 2, 1, 2), 0.6)
+    openness = torch.tensor([[[0.3, 1.0]]])  # at the lips; in the middle of a wide mouth
+    colour = mouth_colours(part, arch, torch.zeros(1, 1, 2), torch.ones(3), openness)[0, :, 0]
+    shaded, lit = colour.T
+    assert shaded.mean() < 0.6 * lit.mean() and shaded[0] / shaded[2] > 1.3 * lit[0] / lit[2]
+    torch.testing.assert_close(lit, mouth_colours(part, arch, torch.zeros(1, 1, 2), torch.ones(3))[0, :, 0, 1])
