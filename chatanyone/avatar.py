@@ -34,7 +34,8 @@ from chatanyone.errors import MediaError, StreamClosed
 from chatanyone.media.image import read_image
 from chatanyone.pipeline import AvatarPipeline, Frame, PipelineState, Style
 from chatanyone.portrait import Portrait, prepare_portrait
-from chatanyone.stream.gate import MouthGate, gated
+from chatanyone.stream.gate import TAIL_FRAMES, MouthGate, gated
+from chatanyone.stream.units import MOTION_FPS
 from motion.types import BodyMotion, FaceMotion
 
 
@@ -85,7 +86,11 @@ class Avatar:
         """
         if self._state is None or self._finishing:
             raise StreamClosed("this avatar takes no more sound; make another one")
-        self._sound.append(_mono(samples))
+        samples = _mono(samples)
+        if samples.any() and self._state is not None:
+            waiting = sum(map(len, self._sound)) + int(np.argmax(samples != 0))
+            self._scene.speech_from(timebase.frames_for_samples(self._state.clock.samples + waiting, self.fps))
+        self._sound.append(samples)
 
     def finish(self) -> None:
         """No more sound comes; iterating gives the rest."""
@@ -100,7 +105,8 @@ class Avatar:
         self._sound.clear()
         self._ready.clear()
         if self._state is not None:
-            self._scene.cut(timebase.frames_for_samples(self._state.clock.samples, self.fps))
+            tail = round(TAIL_FRAMES * self.fps / MOTION_FPS)
+            self._scene.cut(timebase.frames_for_samples(self._state.clock.samples, self.fps) + tail)
         return dropped
 
     def close(self) -> None:
@@ -149,6 +155,10 @@ class _Interruptible:
     def cut(self, before: int) -> None:
         """Frames before this one keep their mouth shut."""
         self._cut_before = before
+
+    def speech_from(self, frame: int) -> None:
+        """New speech begins there, which opens the mouth again."""
+        self._cut_before = min(self._cut_before, frame)
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
         factors = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 from chatanyone import timebase
 from chatanyone.config import Config
 from chatanyone.pipeline import AvatarPipeline, Stages, Strengths, Style
+from chatanyone.stages import PortraitScene
 from chatanyone.stream.engine import Step
+from chatanyone.stream.facewindow import FaceWindow
 from chatanyone.stream.gate import MouthGate, gated
 from chatanyone.stream.listening import ListenerState, listen
 from chatanyone.stream.types import UNIT_SAMPLES, Dials
@@ -24,7 +27,22 @@ from motion.types import BodyMotion, FaceMotion
 
 _DIAL_SHARE = 0.5  # of the way to new dials goes each unit: half a second for most of it, without a jump (our choice)
 _MOST_PRIMING = 60  # frames
-_STYLE_FIELDS = ("style_expression", "style_pose", "reference_keys", "reference_values", "manner")
+_KEPT_UNITS = 2  # as many as the pacer lets be ready (`pacer.MOST_AHEAD`)
+_STYLE_FIELDS = ("style_expression", "style_pose", "reference_keys", "reference_values", "manner", "blinks")
+
+
+@dataclass
+class _Drawn:
+    """A unit as it was drawn: its step's number, motion before the gate, the gate before it, what the pictures show of
+    the mouth, the pictures."""
+
+    number: int
+    frame: int
+    face: FaceMotion
+    body: BodyMotion
+    gate: MouthGate
+    factors: list[float]
+    pictures: NDArray[np.uint8]
 
 
 class Drawer:
@@ -47,6 +65,10 @@ class Drawer:
         self._faces, self._bodies = torch.zeros(0, 58), torch.zeros(0, 144)
         self.lag = self._prime()
         self._frame = 0
+        self._drawn: deque[_Drawn] = deque(maxlen=_KEPT_UNITS)
+        scene: Any = self.scene
+        geometry = isinstance(scene, PortraitScene) and not config.render.use_networks
+        self._window = FaceWindow(scene) if geometry else None
 
     @torch.inference_mode()
     def step(self, step: Step, cut_before: Callable[[], int], out: NDArray[np.uint8]) -> dict[str, float]:
@@ -63,37 +85,66 @@ class Drawer:
         face, body = self._next_motion()
         face, self._listener = listen(face, self._listener, step.state, torch.from_numpy(step.voice))
         moved = time.perf_counter()
-        for index, picture in enumerate(self._pictures(face, body, step.pictures, cut_before)):
-            out[index] = picture
+        self._draw(step, face, body, cut_before, out)
         self._frame += UNIT_FRAMES
         return {"motion": moved - started, "drawing": time.perf_counter() - moved}
 
-    def _pictures(self, face: FaceMotion, body: BodyMotion, count: int,
-                  cut_before: Callable[[], int]) -> Iterator[NDArray[np.uint8]]:
-        """As many at a time as are drawn side by side, so that an interruption still closes the mouth of the rest."""
-        every = stride(count)
-        together = max(getattr(self.scene, "workers", 1), 1) if _device(self.scene).type == "cpu" else count
-        for first in range(0, count, together):
-            shown = range(first * every, min(first + together, count) * every, every)
-            factors = torch.tensor([self._held(range(place, place + every), cut_before()) for place in shown])
-            part = gated(_rows(face, list(shown)), factors)
-            yield from _pixels(self.scene(part, BodyMotion(body.delta[list(shown)], body.hands[list(shown)])))
+    @torch.inference_mode()
+    def redraw(self, first: int, cut_before: Callable[[], int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """After a cut: pictures of the last units whose mouth is open and should not be, by the number of their step.
 
-    def _held(self, places: range, cut_before: int) -> float:
-        """What of the mouth a picture shows: the least of the frames of motion during which it is seen, so that few pictures
-        close no later and open no sooner than many."""
-        factors = []
-        for place in places:
-            self._gate = self._gate.step(self._frame + place < cut_before)
-            factors.append(self._gate.factor)
-        return min(factors)
+        Args:
+            first: steps before this one stay as they are.
+            cut_before: as for `step`.
+        """
+        again = [unit for unit in self._drawn if unit.number >= first] if self._window is not None else []
+        gate = again[0].gate if again else self._gate
+        for unit in again:
+            every = UNIT_FRAMES // len(unit.pictures)
+            unit.gate, factors = gate, []
+            for place in range(0, UNIT_FRAMES, every):
+                factor, gate = _held(gate, range(unit.frame + place, unit.frame + place + every), cut_before())
+                factors.append(factor)
+            if self._window is None or factors == unit.factors:
+                continue
+            rows = list(range(0, UNIT_FRAMES, every))
+            pictures = self._window(gated(_rows(unit.face, rows), torch.tensor(factors)), _body_rows(unit.body, rows),
+                                    unit.pictures)
+            if pictures is None:
+                return  # and the gate stays where it is: what was drawn is what is seen
+            unit.factors, unit.pictures = factors, pictures
+            yield unit.number, pictures
+        self._gate = gate
+
+    def _draw(self, step: Step, face: FaceMotion, body: BodyMotion, cut_before: Callable[[], int],
+              out: NDArray[np.uint8]) -> None:
+        """As many at a time as are drawn side by side, so that an interruption still closes the mouth of the rest."""
+        every, before = stride(step.pictures), self._gate
+        together = max(getattr(self.scene, "workers", 1), 1) if _device(self.scene).type == "cpu" else step.pictures
+        all_factors, parts = [], []
+        for first in range(0, step.pictures, together):
+            shown = list(range(first * every, min(first + together, step.pictures) * every, every))
+            factors = []
+            for place in shown:
+                frames = range(self._frame + place, self._frame + place + every)
+                factor, self._gate = _held(self._gate, frames, cut_before())
+                factors.append(factor)
+            part = gated(_rows(face, shown), torch.tensor(factors))
+            parts.append(_pixels(self.scene(part, _body_rows(body, shown))))
+            all_factors += factors
+        pictures = np.concatenate(parts)
+        out[:] = pictures
+        if self._window is not None:
+            self._drawn.append(_Drawn(step.number, self._frame, face, body, before, all_factors, pictures))
 
     @torch.inference_mode()
     def warm_up(self, count: int = UNIT_FRAMES) -> None:
         """The first pictures fill caches and start threads; nobody should wait for that."""
         face, body = FaceMotion.unpack(torch.zeros(count, 58)), BodyMotion.unpack(torch.zeros(count, 144))
         for _ in range(2):
-            self.scene(face, body)
+            pictures = _pixels(self.scene(face, body))
+            if self._window is not None:
+                self._window(face, body, pictures)
 
     def _prime(self) -> int:
         """Feeds silence until motion comes; gives how far a piece of speech lies behind the unit it completes, 48 kHz."""
@@ -126,7 +177,7 @@ class Drawer:
         return FaceMotion.unpack(face), BodyMotion.unpack(body)
 
     def _adjust(self, step: Step) -> None:
-        """Dials move half of the way each unit; a style is swapped between hops, its resting face fades over."""
+        """Dials move half of the way each unit; a style is swapped between hops, its resting face and correction fade over."""
         if step.style is not None:
             self._style = step.style[0] or Style()
             fresh: Any = self.stages.face.init_state(self.config.motion.seed, self._style, self._dials)
@@ -137,8 +188,8 @@ class Drawer:
         body: Any = self._state.body
         if hasattr(face, "expression"):
             fresh = self.stages.face.init_state(self.config.motion.seed, replace(self._style, reference=None), self._dials)
-            rest = _faded(face.rest, fresh.rest)
-            face = replace(face, expression=fresh.expression, pose=fresh.pose, groups=fresh.groups, rest=rest)
+            faded = {name: _faded(getattr(face, name), getattr(fresh, name)) for name in ("rest", "gain", "offset")}
+            face = replace(face, expression=fresh.expression, pose=fresh.pose, groups=fresh.groups, **faded)
         if hasattr(body, "gesture"):
             fresh = self.stages.body.init_state(self.config.motion.seed, None, self._dials)
             body = replace(body, gesture=fresh.gesture, groups=fresh.groups)
@@ -151,6 +202,16 @@ class Drawer:
         groups = {name: groups.get(name, 1.0) * dials.groups.get(name, 1.0) for name in {*groups, *dials.groups}}
         return Strengths(motion.expression * dials.expression, motion.pose * dials.pose, motion.gesture * dials.gesture,
                          groups)
+
+
+def _held(gate: MouthGate, frames: range, cut_before: int) -> tuple[float, MouthGate]:
+    """What of the mouth a picture shows: the least of the frames of motion during which it is seen, so that few pictures
+    close no later and open no sooner than many; and the gate after them."""
+    factors = []
+    for frame in frames:
+        gate = gate.step(frame < cut_before)
+        factors.append(gate.factor)
+    return min(factors), gate
 
 
 def _between(now: Strengths, wanted: Strengths) -> Strengths:
@@ -186,6 +247,10 @@ def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
 
 def _rows(face: FaceMotion, rows: list[int]) -> FaceMotion:
     return FaceMotion(face.expression[rows], face.rotation[rows], face.translation[rows])
+
+
+def _body_rows(body: BodyMotion, rows: list[int]) -> BodyMotion:
+    return BodyMotion(body.delta[rows], body.hands[rows])
 
 
 def _device(scene: Any) -> torch.device:

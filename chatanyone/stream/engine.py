@@ -42,6 +42,7 @@ class Made:
     frames: uint8 ``[N, H, W, 3]``
     busy_s: time the engine worked on it; parts_s: where it went
     sound: int16 ``[6400]`` that the engine adds of its own (the stand-in's chirps), or None
+    again: the step was answered before; only its pictures are new
     """
 
     number: int
@@ -49,6 +50,7 @@ class Made:
     busy_s: float
     parts_s: dict[str, float] = field(default_factory=dict)
     sound: NDArray[np.int16] | None = None
+    again: bool = False
 
 
 class Engine(Protocol):
@@ -70,8 +72,12 @@ class Engine(Protocol):
     def step(self, step: Step) -> None:
         """Queues work; answers come in the same order."""
 
-    def cut(self) -> None:
-        """Closes the mouth, from the next picture drawn until the speech fed so far has passed."""
+    def cut(self, unsent: int) -> None:
+        """Closes the mouth, from the next picture drawn until the speech fed so far has passed.
+
+        Pictures of steps from number `unsent` on that were drawn with an open mouth come again (`Made.again`) where the
+        engine can do that quickly; nobody waits for them.
+        """
 
     async def close(self) -> None:
         """Ends it and frees everything; may be called twice and at any time."""

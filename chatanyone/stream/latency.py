@@ -24,6 +24,8 @@ from chatanyone.stream.units import SPEECH_HZ
 
 _AUDIBLE = 327  # of 32767: -40 dB
 _PACKET = SPEECH_HZ // 50
+Face = tuple[slice, slice]  # rows and columns
+Shown = list[tuple[float, NDArray[np.uint8]]]  # pictures with the time from which they are seen
 _LOOK_AHEAD_MS = 1000 / 6  # of the engine: a piece of speech lies so far behind the unit that it completes
 
 
@@ -47,7 +49,7 @@ class Report:
     at_once: list[Onset] = field(default_factory=list)
     real_time: list[Onset] = field(default_factory=list)
     sound_stops: list[float] = field(default_factory=list)
-    mouth_shuts: list[float] = field(default_factory=list)
+    mouth_shuts: list[float] = field(default_factory=list)  # of those interruptions at which the mouth was open
     stats: dict[str, float] = field(default_factory=dict)
     title: str = ""
 
@@ -60,8 +62,10 @@ class Report:
                 ("interruption → silence", self.sound_stops), ("interruption → mouth shut", self.mouth_shuts)]
         lines = [self.title, "", "| | ms, p50 | ms, p95 |", "|---|---|---|"]
         lines += [f"| {name} | {np.percentile(v, 50):.0f} | {np.percentile(v, 95):.0f} |" for name, v in rows if v]
+        lines += [f"| mouth shut: the slowest of {len(self.mouth_shuts)} | | {max(self.mouth_shuts):.0f} |"
+                  ] if self.mouth_shuts else []
         lines += [f"| step: {name} | {self.stats[f'{name}_ms_p50']:.0f} | {self.stats[f'{name}_ms_p95']:.0f} |"
-                  for name in ("motion", "drawing", "step") if f"{name}_ms_p50" in self.stats]
+                  for name in ("motion", "drawing", "step", "redrawing") if f"{name}_ms_p50" in self.stats]
         counts = ", ".join(f"{self.stats[name]:.0f} {name}" for name in ("units", "underruns", "skipped", "crashes"))
         return "\n".join([*lines, "", counts])
 
@@ -73,22 +77,28 @@ class Measurement:
         self.session, self.speech = session, speech
         self._random = np.random.default_rng(seed)
         self._seen: list[tuple[float, Unit]] = []
+        self._interrupted: list[tuple[float, Shown]] = []
+        self._face: Face = slice(None), slice(None)
         self._came = asyncio.Event()
 
-    async def run(self, onsets: int, mouth: bool = True) -> Report:
-        """So many of each kind; `mouth`: also looks at the lips in the pictures."""
+    async def run(self, onsets: int, interruptions: int, mouth: bool = True) -> Report:
+        """So many of each kind; `mouth`: keeps the pictures, for `look_at_lips`."""
         report = Report()
         watching = asyncio.create_task(self._watch())
-        for _ in range(onsets):
-            report.at_once.append(await self._onset(real_time=False))
-            report.real_time.append(await self._onset(real_time=True))
-            silent, shut = await self._interruption(mouth)
-            report.sound_stops.append(silent)
-            report.mouth_shuts += [] if shut is None else [shut]
+        if mouth:
+            await self._first(lambda unit: True)
+            self._face = _around_face(self._seen[-1][1].frames[-1])
+        for number in range(max(onsets, interruptions)):
+            if number < onsets:
+                report.at_once.append(await self._onset(real_time=False))
+                report.real_time.append(await self._onset(real_time=True))
+            if number < interruptions:
+                report.sound_stops.append(await self._interruption(mouth))
         watching.cancel()
         report.stats = dict(self.session.stats())
         report.title = (f"{self.session.size[0]} × {self.session.size[1]} at {float(self.session.fps):g} pictures a second, "
-                        f"{onsets} onsets of each kind, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+                        f"{onsets} onsets of each kind, {interruptions} interruptions, "
+                        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         return report
 
     async def _watch(self) -> None:
@@ -123,17 +133,24 @@ class Measurement:
             await asyncio.sleep(max(start + (index + _PACKET) / SPEECH_HZ - loop.time(), 0))
             await self.session.speak(self.speech[index:index + _PACKET], turn)
 
-    async def _interruption(self, mouth: bool) -> tuple[float, float | None]:
+    def look_at_lips(self, report: Report) -> None:
+        """Afterwards, when the session is closed: finding lips takes as long as drawing them, and would be measured, too."""
+        times = [_shut(at, shown) for at, shown in self._interrupted]
+        report.mouth_shuts += [time_ms for time_ms in times if time_ms is not None]
+
+    async def _interruption(self, mouth: bool) -> float:
         await self._calm()
         loop, turn = asyncio.get_running_loop(), self.session.begin_turn()
         speaking = asyncio.create_task(self.session.speak(self.speech, turn))
         await self._first(lambda unit: unit.turn == turn)
-        await asyncio.sleep(0.6 + float(self._random.uniform(0, 2 * float(UNIT_S))))
+        await asyncio.sleep(0.6 + float(self._random.uniform(0, 2.5)))
         at = loop.time()
         self.session.interrupt()
         speaking.cancel()
         await asyncio.sleep(0.6)
-        return self._silent(at), self._shut(at) if mouth else None
+        if mouth:
+            self._interrupted.append((at, self._shown(at)))
+        return self._silent(at)
 
     async def _first(self, wanted: Any) -> tuple[float, Unit]:
         while not (self._seen and wanted(self._seen[-1][1])):
@@ -147,16 +164,32 @@ class Measurement:
                 if len(loud := np.flatnonzero(np.abs(unit.sound) > _AUDIBLE)) and time_s > at - 1]
         return 1000 * (max(ends, default=at) - at)
 
-    def _shut(self, at: float) -> float | None:
-        """Ms until the lips are, and stay, as near as they are 0.5 s later; None where they were shut already."""
-        shown = [(time_s + index / len(unit.frames) * float(UNIT_S), frame) for time_s, unit in self._seen
-                 if time_s > at - 0.2 for index, frame in enumerate(unit.frames)]
-        gaps = [(time_s, lips) for time_s, frame in shown if (lips := _lips(frame)) is not None]
-        rest = float(np.median([gap for time_s, gap in gaps if time_s > at + 0.4] or [0.0]))
-        wide = [time_s for time_s, gap in gaps if gap > rest + 0.02]
-        if not wide or max(wide) < at:
-            return None
-        return 1000 * (min([time_s for time_s, _ in gaps if time_s > max(wide)], default=max(wide)) - at)
+    def _shown(self, at: float) -> Shown:
+        return [(time_s + index / len(unit.frames) * float(UNIT_S), frame) for time_s, unit in self._seen
+                if time_s > at - 0.2 for index, frame in enumerate(unit.frames[:, self._face[0], self._face[1]].copy())]
+
+
+def _shut(at: float, shown: Shown) -> float | None:
+    """Ms until the lips are, and stay, as near as they are 0.5 s later; None where they were shut already."""
+    gaps = [(time_s, lips) for time_s, frame in shown if (lips := _lips(frame)) is not None]
+    rest = float(np.median([gap for time_s, gap in gaps if time_s > at + 0.4] or [0.0]))
+    wide = [time_s for time_s, gap in gaps if gap > rest + 0.02]
+    if not wide or max(wide) < at:
+        return None
+    return 1000 * (min([time_s for time_s, _ in gaps if time_s > max(wide)], default=max(wide)) - at)
+
+
+def _around_face(frame: NDArray[np.uint8]) -> Face:
+    """Twice as large as the face, so that it stays inside; the whole picture where there is none."""
+    from chatanyone.vision import detect_faces
+
+    faces = detect_faces(frame)
+    if not faces:
+        return slice(None), slice(None)
+    low, high = faces[0].landmarks[:, :2].min(0), faces[0].landmarks[:, :2].max(0)
+    margin = float((high - low).max()) / 2
+    (x0, y0), (x1, y1) = np.maximum(low - margin, 0).astype(int), (high + margin).astype(int)
+    return slice(int(y0), int(y1)), slice(int(x0), int(x1))
 
 
 def _lips(frame: NDArray[np.uint8]) -> float | None:
@@ -186,10 +219,13 @@ async def _main(options: argparse.Namespace) -> None:
         print(choice)
         size, pictures = choice.size, choice.pictures
     session = await open_session(prepare_portrait(picture, size), config, pictures=pictures)
+    measurement = Measurement(session, _voice())
     try:
-        print(await Measurement(session, _voice()).run(options.onsets))
+        report = await measurement.run(options.onsets, options.interruptions)
     finally:
         await session.close()
+    measurement.look_at_lips(report)
+    print(report)
 
 
 def _picture(path: str | None) -> NDArray[np.uint8]:
@@ -210,7 +246,8 @@ def _voice() -> NDArray[np.float32]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(prog="python -m chatanyone.stream.latency", description="Latency of a live session.")
-    parser.add_argument("--onsets", type=int, default=24, metavar="N", help="of each kind (24)")
+    parser.add_argument("--onsets", type=int, default=24, metavar="N", help="of speech, of each kind (24)")
+    parser.add_argument("--interruptions", type=int, default=48, metavar="N", help="(48)")
     parser.add_argument("--image", metavar="FILE", help="picture of a person (the demo's)")
     parser.add_argument("--size", metavar="WxH", help="pixels, such as 256x384; without it the machine is tried out")
     parser.add_argument("--pictures", type=int, default=2, choices=(1, 2, 4), help="in a unit of 2/15 s (2)")

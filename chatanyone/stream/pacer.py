@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatanyone.stream.engine import Engine, Made, Step
-from chatanyone.stream.sound import SILENCE, SoundTrack, Span
+from chatanyone.stream.sound import SoundTrack, Span
 from chatanyone.stream.speech import Piece
 from chatanyone.stream.stats import Stats
 from chatanyone.stream.supervisor import HUNG_S, Supervisor
@@ -97,10 +98,10 @@ class Pacer:
         await self._supervisor.close()
 
     def cut(self) -> None:
-        """Silence and a closing mouth from the next unit on."""
+        """Silence and a closing mouth from the next unit on, if the engine is quick enough also in units that are ready."""
         self._track.cut()
         if self._engine is not None:
-            self._engine.cut()
+            self._engine.cut(self._number - self.ahead)
 
     def set_pictures(self, pictures: int) -> None:
         self.pictures = pictures
@@ -123,6 +124,9 @@ class Pacer:
         self._wake.set()
 
     def on_made(self, made: Made) -> None:
+        if made.again:
+            self._replace(made)
+            return
         took = asyncio.get_running_loop().time() - self._sent.popleft()
         if made.number >= _FIRST_STEPS:
             self.stats.time("step", took)
@@ -141,6 +145,13 @@ class Pacer:
     def on_end(self, reason: str) -> None:
         self._source.on_end(reason)
 
+    def _replace(self, made: Made) -> None:
+        """Other pictures for a unit that is still here."""
+        self.stats.time("redrawing", made.busy_s)
+        for place, ready in enumerate(self._ready):
+            if ready.number == made.number:
+                self._ready[place] = replace(ready, frames=made.frames)
+
     def _catch_up(self, now: float) -> None:
         if now - due_s(self.slot, self.start_s) > UNIT_S:
             current = slot_at(now, self.start_s)
@@ -148,7 +159,6 @@ class Pacer:
             self.slot = current
 
     def _emit(self) -> None:
-        heard, sound = None, SILENCE
         if self._ready:
             made = self._ready.popleft()
             frames, self._picture = made.frames, made.frames[-1]
@@ -156,7 +166,7 @@ class Pacer:
             if made.sound is not None:
                 sound = np.clip(sound.astype(np.int32) + made.sound, -32768, 32767).astype(np.int16)
         else:
-            frames = self._idle()
+            frames, sound, heard = self._idle(), self._track.gap(), None
             self._miss()
         self.stats.counts["units"] += 1
         self._source.on_unit(self.slot, frames, sound, heard)

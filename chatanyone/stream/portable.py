@@ -22,6 +22,9 @@ def plain(style: Style | None) -> PlainStyle:
     parts: dict[str, Any] = {"rest": style.rest}
     if style.range is not None:
         parts |= {"range": np.zeros(0), "range_expression": style.range.expression, "range_pose": style.range.pose}
+    if style.correction is not None:
+        right = style.correction
+        parts |= {"gain": right.gain, "offset": right.offset, "blinks": [right.blinks]}
     if style.reference is not None:
         parts["reference"] = style.reference.packed()
     return {name: np.asarray(value, np.float32) for name, value in parts.items() if value is not None}
@@ -32,11 +35,13 @@ def restored(parts: PlainStyle) -> Style:
     import torch
 
     from chatanyone.pipeline import Style
+    from motion.correction import Correction
     from motion.types import FaceMotion, StyleRange
 
     def tensor(name: str) -> Tensor | None:
         return torch.from_numpy(parts[name].copy()) if name in parts else None
 
-    reference = tensor("reference")
+    reference, gain, offset = (tensor(name) for name in ("reference", "gain", "offset"))
+    correction = None if gain is None or offset is None else Correction(gain, offset, float(parts["blinks"][0]))
     return Style(StyleRange(tensor("range_expression"), tensor("range_pose")) if "range" in parts else None,
-                 None if reference is None else FaceMotion.unpack(reference), tensor("rest"))
+                 None if reference is None else FaceMotion.unpack(reference), tensor("rest"), correction)

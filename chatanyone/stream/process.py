@@ -16,10 +16,9 @@ from chatanyone.config import Config
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.stream import worker
 from chatanyone.stream.engine import Made, Step
+from chatanyone.stream.gate import Hold
 from chatanyone.stream.portable import plain
-from chatanyone.stream.ring import Ring
-from chatanyone.stream.types import UNIT_SAMPLES
-from chatanyone.stream.units import UNIT_FRAMES
+from chatanyone.stream.ring import REDRAWN, Ring
 
 START_S = 180.0  # to load nets and portrait on a busy machine
 _SLOTS = 3  # two units ahead and one being copied
@@ -44,7 +43,7 @@ class ProcessEngine:
         self._reader: threading.Thread | None = None
         self._ring: Ring | None = None
         self._free = list(range(_SLOTS))
-        self._steps = 0
+        self._steps, self._hold = 0, Hold(0)
         self._closed = False
 
     async def start(self, on_made: Callable[[Made], None], on_lost: Callable[[str], None]) -> None:
@@ -57,20 +56,25 @@ class ProcessEngine:
             raise ChatAnyoneError(f"the renderer could not be launched: {error.strerror or error}") from None
         try:
             self.lag = await asyncio.wait_for(asyncio.shield(self._ready), START_S)
+            self._hold = Hold(self.lag)
         except asyncio.TimeoutError:
             raise ChatAnyoneError(f"the renderer did not start within {START_S:g} s") from None
 
     def step(self, step: Step) -> None:
         """See `Engine.step`."""
+        if self._ring is not None:
+            self._hold.feed(self._steps, step.samples)
+            self._ring.cut_before = self._hold.before
         self._steps += 1
         style = None if step.style is None else plain(step.style[0])
         self._send("step", replace(step, style=None), self._free.pop(), style)
 
-    def cut(self) -> None:
+    def cut(self, unsent: int) -> None:
         """See `Engine.cut`."""
         if self._ring is not None:
-            samples = UNIT_SAMPLES // UNIT_FRAMES
-            self._ring.cut_before = UNIT_FRAMES * self._steps + -(-self.lag // samples)
+            self._hold.cut(self._steps)
+            self._ring.cut(self._hold.before, unsent)
+            self._send("cut")
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -87,7 +91,7 @@ class ProcessEngine:
 
     def _launch(self) -> None:
         set_environment()  # the child inherits it, before it imports anything
-        self._ring = Ring.create(self.size, _SLOTS)
+        self._ring = Ring.create(self.size, _SLOTS + REDRAWN)
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=self._serve, args=(theirs, self._config), name="renderer", daemon=True)
@@ -98,7 +102,7 @@ class ProcessEngine:
         self._reader.start()
 
     def _send(self, *message: Any) -> None:
-        """Small messages, at most two unanswered, so the pipe never fills; a dead process is seen by the reader."""
+        """Small messages, at most two steps unanswered, so the pipe never fills; a dead process is seen by the reader."""
         try:
             if self._pipe is not None:
                 self._pipe.send(message)
@@ -134,9 +138,10 @@ class ProcessEngine:
         """Out of shared memory, still in the thread."""
         if self._ring is None:
             return
+        again = slot in self._ring.redrawn
         frames = self._ring.slot(slot, pictures).copy()
         frames.setflags(write=False)
-        self._call(self._answered, Made(number, frames, busy_s, parts_s), slot)
+        self._call(self._answered, Made(number, frames, busy_s, parts_s, again=again), slot)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -149,7 +154,8 @@ class ProcessEngine:
             self._ready.set_result(lag)
 
     def _answered(self, made: Made, slot: int) -> None:
-        self._free.append(slot)
+        if not made.again:
+            self._free.append(slot)
         if not self._closed:
             self._on_made(made)
 

@@ -1,4 +1,4 @@
-"""Pictures between the renderer's process and ours: a few slots of shared memory and one number beside them."""
+"""Pictures between the renderer's process and ours: a few slots of shared memory and three numbers beside them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from chatanyone.stream.units import UNIT_FRAMES
 
 _HEAD_BYTES = 64
+_BEFORE, _UNSENT, _CUTS = range(3)
+REDRAWN = 2  # slots, beyond those for steps, for pictures drawn again
 
 
 @dataclass(frozen=True)
 class RingShape:
-    """What both sides must know. size: width, height; slots: one for each unit under way."""
+    """What both sides must know. size: width, height; slots: one for each unit under way, then `REDRAWN`."""
 
     name: str
     size: tuple[int, int]
@@ -29,7 +31,8 @@ class RingShape:
 
 class Ring:
     """Slots of ``[4, H, W, 3]`` bytes. A slot belongs to the renderer from the step that names it to its answer, and to us
-    otherwise, so nobody waits for a lock. `cut_before` is written by us and read by the renderer, one aligned number.
+    otherwise, so nobody waits for a lock; the last `REDRAWN` slots are always the renderer's. What we write of a cut and the
+    renderer reads are aligned numbers, `cuts` the last of them.
 
     Args:
         shape: as given by the side that made it.
@@ -39,7 +42,7 @@ class Ring:
     def __init__(self, shape: RingShape, memory: SharedMemory) -> None:
         self.shape, self._memory = shape, memory
         view: Any = memory.buf
-        self._head: NDArray[np.int64] | None = np.frombuffer(view, np.int64, 1)
+        self._head: NDArray[np.int64] | None = np.frombuffer(view, np.int64, 3)
         count = shape.slots * int(np.prod(shape.slot_shape))
         pixels = np.frombuffer(view, np.uint8, count, _HEAD_BYTES)
         self._slots: NDArray[np.uint8] | None = pixels.reshape(shape.slots, *shape.slot_shape)
@@ -59,12 +62,28 @@ class Ring:
     @property
     def cut_before(self) -> int:
         """Frames of motion before this one have their mouth held shut."""
-        return 0 if self._head is None else int(self._head[0])
+        return 0 if self._head is None else int(self._head[_BEFORE])
 
     @cut_before.setter
     def cut_before(self, frame: int) -> None:
         if self._head is not None:
-            self._head[0] = frame
+            self._head[_BEFORE] = frame
+
+    def cut(self, before: int, unsent: int) -> None:
+        """Sets `cut_before`, and which steps' pictures can still be drawn again."""
+        if self._head is not None:
+            self._head[_BEFORE], self._head[_UNSENT] = before, unsent
+            self._head[_CUTS] += 1
+
+    @property
+    def last_cut(self) -> tuple[int, int]:
+        """How many cuts there were, and the first step whose pictures can still be drawn again."""
+        return (0, 0) if self._head is None else (int(self._head[_CUTS]), int(self._head[_UNSENT]))
+
+    @property
+    def redrawn(self) -> range:
+        """The renderer's own slots."""
+        return range(self.shape.slots - REDRAWN, self.shape.slots)
 
     def slot(self, index: int, pictures: int) -> NDArray[np.uint8]:
         """The first pictures of a slot; a view.

@@ -85,6 +85,14 @@ class SoundTrack:
         self._upsample = Upsampler()
         self._spans.clear()
 
+    def gap(self) -> NDArray[np.int16]:
+        """Silence in place of a unit that is late: what is said breaks off within 8 ms and begins again as softly."""
+        count = min(FADE_SAMPLES, len(self._line))
+        sound, fade = np.zeros(UNIT_SAMPLES, np.float32), np.linspace(1, 0, count, dtype=np.float32)
+        sound[:count] = self._line[:count] * fade
+        self._line = np.concatenate([self._line[:count] * (1 - fade if self._spans else 0), self._line[count:]])
+        return to_int16(sound)
+
     def _heard(self, position: int) -> Span | None:
         last = None
         while self._spans and self._spans[0].start < position:
@@ -98,7 +106,3 @@ class SoundTrack:
 
 def to_int16(sound: NDArray[np.float32]) -> NDArray[np.int16]:
     return (sound.clip(-1, 1) * 32767).round().astype(np.int16)
-
-
-SILENCE = np.zeros(UNIT_SAMPLES, np.int16)
-SILENCE.setflags(write=False)

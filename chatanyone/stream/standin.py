@@ -8,6 +8,7 @@ number divides by 60 (`find_chirps`). What is heard and what is seen is then com
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 from chatanyone.stream.engine import Made, Step
-from chatanyone.stream.gate import MouthGate
+from chatanyone.stream.gate import Hold, MouthGate
 from chatanyone.stream.session import Session
 from chatanyone.stream.types import SOUND_HZ, UNIT_SAMPLES, SessionEvents
 from chatanyone.stream.units import MOTION_FPS, SPEECH_HZ, UNIT_FRAMES, UPSAMPLING, speech_before, stride
@@ -26,6 +27,7 @@ _CHIRP_S = 0.03
 _MOUTH_GAIN = 3.0
 _COLUMNS, _ROWS, _CHECK_BITS = 8, 4, 8
 _POINTS = 5  # looked at across each block
+_KEPT_UNITS = 2
 _NUMBER_BITS = _COLUMNS * _ROWS - _CHECK_BITS
 
 
@@ -91,7 +93,9 @@ class StandInEngine:
                  chirps: bool = True) -> None:
         self.size, self.lag, self._work_s, self._chirps = size, LAG_SAMPLES, work_s, chirps
         self._heard = np.zeros(LAG_SAMPLES // UPSAMPLING, np.float32)
-        self._first = self._cut_before = 0  # sample at which `_heard` begins; frame before which the mouth is held shut
+        self._first = 0  # sample at which `_heard` begins
+        self._hold, self._steps = Hold(self.lag), 0
+        self._drawn: deque[tuple[Step, MouthGate]] = deque(maxlen=_KEPT_UNITS)  # with the gate before it
         self._gate, self._free_s, self._dead = MouthGate(), 0.0, False
         self._chirp = np.zeros(UNIT_SAMPLES, np.int16)
         self._chirp[:len(chirp())] = (chirp() * 32767).astype(np.int16)
@@ -103,6 +107,8 @@ class StandInEngine:
 
     def step(self, step: Step) -> None:
         self._heard = np.concatenate([self._heard, step.samples])
+        self._hold.feed(step.number, step.samples)
+        self._steps = step.number + 1
         work_s = self._work_s(step.number)
         if work_s < 0:
             return
@@ -110,11 +116,16 @@ class StandInEngine:
         self._free_s = begun_s + work_s
         frames: list[NDArray[np.uint8]] = []
         for index in range(step.pictures):
-            self._loop.call_at(begun_s + work_s * index / step.pictures, self._paint, step, frames, index)
+            self._loop.call_at(begun_s + work_s * index / step.pictures, self._paint_in_turn, step, frames, index)
         self._loop.call_at(self._free_s, self._answer, step, work_s, frames)
 
-    def cut(self) -> None:
-        self._cut_before = int(-(-(self._first + len(self._heard)) * MOTION_FPS // SPEECH_HZ))
+    def cut(self, unsent: int) -> None:
+        """What is drawn already is drawn again after what is in work, in a third of the time, as the renderer does it."""
+        self._hold.cut(self._steps)
+        work_s = self._work_s(max(self._steps - 1, 0))
+        if work_s >= 0 and self._steps > unsent:
+            self._free_s = max(self._loop.time(), self._free_s) + work_s / 3
+            self._loop.call_at(self._free_s, self._redraw, unsent, work_s / 3)
 
     def crash(self) -> None:
         """Dies, as a process would."""
@@ -128,23 +139,37 @@ class StandInEngine:
         if self._dead:
             return
         for index in range(len(frames), step.pictures):  # timers of the same moment come in any order
-            self._paint(step, frames, index)
+            self._paint_in_turn(step, frames, index)
         starts = step.number * UNIT_FRAMES % CHIRP_EVERY_FRAMES == 0
-        done = speech_before(step.number + 1) - self._first
+        done = max(speech_before(max(step.number + 1 - _KEPT_UNITS, 0)) - self._first, 0)
         self._heard, self._first = self._heard[done:], self._first + done
         self._on_made(Made(step.number, np.stack(frames), work_s, sound=self._chirp if self._chirps and starts else None))
 
-    def _paint(self, step: Step, frames: list[NDArray[np.uint8]], index: int) -> None:
+    def _redraw(self, unsent: int, work_s: float) -> None:
+        if self._dead:
+            return
+        again = [(step, gate) for step, gate in self._drawn if step.number >= unsent]
+        for place, (step, gate) in enumerate(again):
+            self._gate = gate if place == 0 else self._gate
+            self._on_made(Made(step.number, np.stack([self._paint(step, index) for index in range(step.pictures)]), work_s,
+                               again=True))
+
+    def _paint_in_turn(self, step: Step, frames: list[NDArray[np.uint8]], index: int) -> None:
         """One picture after the other, as a renderer does, so that an interruption finds some done and some not."""
         if self._dead or len(frames) != index:
             return
+        if index == 0:
+            self._drawn.append((step, self._gate))
+        frames.append(self._paint(step, index))
+
+    def _paint(self, step: Step, index: int) -> NDArray[np.uint8]:
         every = stride(step.pictures)
         number = step.number * UNIT_FRAMES + index * every
         opened = 1.0
         for frame in range(number, number + every):
-            self._gate = self._gate.step(frame < self._cut_before)
+            self._gate = self._gate.step(frame < self._hold.before)
             opened = min(opened, self._gate.factor)
-        frames.append(self._draw(number, _MOUTH_GAIN * step.dials.expression * opened * self._loudness(number)))
+        return self._draw(number, _MOUTH_GAIN * step.dials.expression * opened * self._loudness(number))
 
     def _draw(self, number: int, mouth: float) -> NDArray[np.uint8]:
         frame = np.roll(self._background, number, axis=0)

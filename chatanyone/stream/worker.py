@@ -4,6 +4,7 @@ It is told what to do over a pipe, one message at a time, and answers in order:
 
     open (ring, portrait's path) → ready (lag)
     step (step, slot, style or None) → made (number, slot, pictures, seconds, seconds of each part)
+    cut () → made of steps whose pictures had an open mouth, in slots of its own; it looks for cuts after each step, too
     anything that fails → error (a sentence), and the process ends; a closed pipe ends it silently
 """
 
@@ -14,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -60,7 +61,10 @@ def _serve(pipe: Connection, config: Config) -> None:
             session = _Session(stages, config, *message[1:])
             pipe.send(("ready", session.lag))
         elif session is not None:
-            pipe.send(session.step(*message[1:]))
+            if message[0] == "step":
+                pipe.send(session.step(*message[1:]))
+            for answer in session.redrawn():
+                pipe.send(answer)
 
 
 class _Session:
@@ -76,6 +80,7 @@ class _Session:
         self._drawer.warm_up()
         self.lag = self._drawer.lag
         self._cut_before: Callable[[], int] = lambda: self._ring.cut_before
+        self._cuts = 0
 
     def step(self, step: Step, slot: int, style: PlainStyle | None) -> tuple[Any, ...]:
         started = time.perf_counter()
@@ -83,6 +88,17 @@ class _Session:
             step = replace(step, style=(restored(style),))
         parts = self._drawer.step(step, self._cut_before, self._ring.slot(slot, step.pictures))
         return "made", step.number, slot, step.pictures, time.perf_counter() - started, parts
+
+    def redrawn(self) -> Iterator[tuple[Any, ...]]:
+        """After a cut, the steps whose pictures can still be drawn again."""
+        cuts, unsent = self._ring.last_cut
+        if cuts == self._cuts:
+            return
+        self._cuts, started = cuts, time.perf_counter()
+        for number, pictures in self._drawer.redraw(unsent, self._cut_before):
+            slot = self._ring.redrawn[number % len(self._ring.redrawn)]
+            self._ring.slot(slot, len(pictures))[:] = pictures
+            yield "made", number, slot, len(pictures), time.perf_counter() - started, {}
 
 
 def exit_with_parent() -> None:

@@ -13,7 +13,7 @@ def test_the_parts_add_up_and_interruptions_are_quick() -> None:
     """With a stand-in that takes 60 ms: 75 ms of lead, 167 of look-ahead, and the wait for the next step."""
     async def main() -> Report:
         session = await open_standin(size=(64, 96), work_s=lambda number: 0.06, chirps=False)
-        report = await Measurement(session, SPEECH).run(15, mouth=False)
+        report = await Measurement(session, SPEECH).run(15, 15, mouth=False)
         await session.close()
         return report
 
@@ -24,6 +24,7 @@ def test_the_parts_add_up_and_interruptions_are_quick() -> None:
     assert 280 < packets.min() and packets.max() < 450
     assert np.percentile(report.sound_stops, 95) <= 150
     text = str(report)
-    assert "64 × 96 at 30 pictures a second, 15 onsets of each kind" in text and "| interruption → silence |" in text
+    assert "64 × 96 at 30 pictures a second, 15 onsets of each kind, 15 interruptions" in text
+    assert "| interruption → silence |" in text
     assert "0 underruns" in text
     print(text)

@@ -136,10 +136,16 @@ def test_a_cut_reaches_the_renderer_at_once(light: Light) -> None:
         await engine.start(made.put_nowait, lambda reason: None)
         engine.step(_step(0))
         first = await made.get()
-        engine.cut()
-        engine.step(_step(1))
-        second = await made.get()
-        assert first.frames[0, 0, 0, 0] == 0 and second.frames[0, 0, 0, 0] == 101
+        engine.cut(0)
+        again = await made.get()
+        assert (again.number, again.again, first.again) == (0, True, False)
+        assert first.frames[0, 0, 0, 0] == 0 and again.frames[0, 0, 0, 0] == 200
+        for number in range(1, 9):  # a cut takes no slot from the steps
+            engine.step(_step(number))
+            engine.cut(number)
+            answers = sorted([await made.get(), await made.get()], key=lambda answer: answer.again)
+            assert [(answer.number, answer.again) for answer in answers] == [(number, False), (number, True)]
+            assert answers[0].frames[0, 0, 0, 0] == 100 + number and answers[1].frames[0, 0, 0, 0] == 200 + number
         await engine.close()
 
     asyncio.run(main())

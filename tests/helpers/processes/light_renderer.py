@@ -28,6 +28,11 @@ def serve(pipe: Connection, config: Any) -> None:
                 pipe.send(("error", "PortraitError: it is refused"))
                 os._exit(1)
             pipe.send(("ready", 8000))
+        elif kind == "cut" and ring is not None:
+            _, unsent = ring.last_cut
+            slot = ring.redrawn[unsent % 2]
+            ring.slot(slot, 4)[:] = 200 + unsent
+            pipe.send(("made", unsent, slot, 4, 0.001, {}))
         elif ring is not None:
             step, slot, _ = rest
             if behaviour == "hangs":
