@@ -25,6 +25,7 @@ ZONE = (1.2, 0.25)  # half widths of the mouth: how far its inside can be seen a
 SUPERSAMPLE = 2
 LID_MOVES = 0.02  # of the eye's width
 APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
+TORN = 4.0  # px of the picture between neighbouring pixels
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
 EYE_MARGIN, MOUTH_MARGIN = 0.12, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
 INNER = Part.TEETH  # this part and higher ones are inside the mouth
@@ -106,12 +107,33 @@ def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor
     `render.geometry.Proposal`. A closed mouth and eyes as open as in the picture cost nothing."""
     if drawing.box is None:
         return drawing.control
+    _soften_tears(frame, flow, drawing.box)
     inner = (drawing.part >= INNER)[:, None].float()
     spots = ["eye_spot"] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
     for spot in spots:
         _draw_spot(frame, alpha, flow, drawing.control, inner, source, drive, source.cache[spot], drawing.box,
                    spot == "mouth_spot")
     return drawing.control
+
+
+def _soften_tears(frame: Tensor, flow: Tensor, box: Box) -> None:
+    """Where neighbouring pixels show places far apart (the cheek's edge of a turned head), the frame is averaged with weights
+    1, 2, 1 both ways: no staircase (in place). A face that moves as a whole has no such places."""
+    left, top, width, height = box
+    window = flow[:, :, top:top + height, left:left + width]
+    tear = torch.zeros(len(flow), height, width, dtype=torch.bool, device=flow.device)
+    for step, first, second in ((window.diff(dim=3), tear[:, :, :-1], tear[:, :, 1:]),
+                                (window.diff(dim=2), tear[:, :-1], tear[:, 1:])):
+        far = step.square().sum(1) > TORN ** 2
+        first |= far
+        second |= far
+    index, row, column = tear.nonzero().unbind(1)
+    if not len(index):
+        return
+    row, column = row + top, column + left  # the box keeps a pixel from the frame's edge
+    rows = {step: sum(weight * frame[index, :, row + step, column + side] for side, weight in ((-1, 1), (0, 2), (1, 1)))
+            for step in (-1, 0, 1)}
+    frame[index, :, row, column] = (rows[-1] + 2 * rows[0] + rows[1]) / 16
 
 
 def _lids_move(source: RenderSource, drive: RenderDrive) -> bool:

@@ -8,10 +8,10 @@ import torch
 from chatanyone.driver import Driver, neutral_motion
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
-from render.face import _forget_astray, face_flow, finish_face
+from render.face import _forget_astray, _soften_tears, face_flow, finish_face
 from render.geometry import _composed, coarse_flow, propose
 from render.types import Part
-from render.warp import enlarge
+from render.warp import enlarge, identity_flow
 from tests.helpers.template_person import template_portrait
 
 
@@ -67,6 +67,20 @@ def test_a_speck_of_the_mouth_on_closed_lips_is_drawn_as_lip(driver: Driver) -> 
     drawing.part[0, y - drawing.box[1], x - drawing.box[0]], frame[0, :, y, x] = int(Part.TEETH), 1.0
     finish_face(drawing, frame, alpha, flow, source, drive)
     assert (frame - before)[0, :, y, x].abs().max() < 0.05
+
+
+def test_the_edge_of_a_turned_cheek_is_no_staircase() -> None:
+    frame = torch.zeros(1, 3, 20, 24)
+    frame[:, :, :, 12:] = 1.0
+    flow = identity_flow((20, 24)).clone()
+    smooth, sharp = flow.clone(), frame.clone()
+    flow[:, 0, :, 12:] += 9.0
+    _soften_tears(frame, flow, (2, 2, 18, 16))
+    torch.testing.assert_close(frame[0, 0, 8, 10:14], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+    torch.testing.assert_close(frame[:, :, :2], sharp[:, :, :2])  # outside the face's box
+    untouched = sharp.clone()
+    _soften_tears(untouched, smooth, (2, 2, 18, 16))
+    assert (untouched == sharp).all()  # an edge of the picture itself stays as sharp as it is
 
 
 def test_nothing_is_seen_through_a_turned_cheek() -> None:
