@@ -78,7 +78,7 @@ async def serving(config: Config, engines: Engines, prepare: Prepare = as_it_is,
         portraits.add_house(live.portraits)
         styles.add_house(engines.styles())
         make_peer = peer_maker(live)
-        calls = Calls(live, engines, make_peer, talker_maker(parts, styles), metrics, folder)
+        calls = Calls(live, engines, make_peer, talker_maker(parts, styles, pick.groups), metrics, folder)
         stack.push_async_callback(calls.close)
         echo = Echo(partial(make_peer, False, None))
         stack.push_async_callback(echo.close)
@@ -96,10 +96,10 @@ def peer_maker(live: LiveConfig) -> MakePeer:
     return make
 
 
-def talker_maker(parts: Parts, styles: Styles) -> TalkerMaker:
-    """Conversations with the settings a call began with."""
+def talker_maker(parts: Parts, styles: Styles, groups: tuple[str, ...]) -> TalkerMaker:
+    """Conversations with the settings a call began with; groups: the dials there are, none where nobody is rendered."""
     def make(send: Callable[[Mapping[str, Any]], None], wishes: Mapping[str, Any]) -> Conversation:
-        conversation = Conversation(parts, send, styles=styles.style)
+        conversation = Conversation(parts, send, styles=styles.style, groups=groups or None)
         if wishes:
             conversation.apply(read_changes(wishes))
         return conversation
@@ -111,7 +111,8 @@ def information(live: LiveConfig, pick: Pick, parts: Parts) -> dict[str, Any]:
     """``GET /v1/info``"""
     limits = live.limits
     return {"size": list(pick.size), "fps": float(pick.fps), "sentence": pick.sentence, "modes": list(parts.modes),
-            "groups": list(pick.groups), "recordings": live.output.recordings, "measured": dict(pick.numbers),
+            "default_mode": live.talk.mode, "understands": parts.ear.understands, "groups": list(pick.groups),
+            "recordings": live.output.recordings, "measured": dict(pick.numbers),
             "limits": {"sessions": limits.sessions, "watchers": limits.watchers, "upload_bytes": limits.upload_bytes,
                        "upload_pixels": limits.upload_pixels, "style_bytes": limits.style_bytes,
                        "style_s": limits.style_s, "session_s": limits.session_s}}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from chatanyone.config import Config
 from chatanyone.errors import ChatAnyoneError, MediaError
+from chatanyone.stream.worker import exit_with_parent
 
 IDLE_S = 120.0  # our choice: the process holds a gigabyte; after so long without work it ends
 MOST_S = 600.0  # our choice: longer than any clip that is let in takes on one core
@@ -86,7 +87,7 @@ class Workshop:
             from chatanyone.cli import set_environment
 
             set_environment()  # the child inherits it, before it imports anything
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), exit_with_parent)
             self._pid = await asyncio.get_running_loop().run_in_executor(self._pool, os.getpid)
         return self._pool
 

@@ -180,7 +180,7 @@ def _shut(at: float, shown: Shown) -> float | None:
 
 
 def _around_face(frame: NDArray[np.uint8]) -> Face:
-    """Twice as large as the face, so that it stays inside; the whole picture where there is none."""
+    """Twice as large as the face, so that it stays inside; the whole picture where a face cannot be found in so little."""
     from chatanyone.vision import detect_faces
 
     faces = detect_faces(frame)
@@ -189,7 +189,8 @@ def _around_face(frame: NDArray[np.uint8]) -> Face:
     low, high = faces[0].landmarks[:, :2].min(0), faces[0].landmarks[:, :2].max(0)
     margin = float((high - low).max()) / 2
     (x0, y0), (x1, y1) = np.maximum(low - margin, 0).astype(int), (high + margin).astype(int)
-    return slice(int(y0), int(y1)), slice(int(x0), int(x1))
+    window = slice(int(y0), int(y1)), slice(int(x0), int(x1))
+    return window if _lips(frame[window].copy()) is not None else (slice(None), slice(None))
 
 
 def _lips(frame: NDArray[np.uint8]) -> float | None:

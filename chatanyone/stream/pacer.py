@@ -134,7 +134,7 @@ class Pacer:
         for part, seconds in made.parts_s.items():
             self.stats.time(part, seconds)
         usual = self.stats.percentile("step", 95, last=64)
-        if usual == usual:  # there is one
+        if usual is not None:
             self.lead_s = min(max(usual + SPARE_S, _SHORTEST_LEAD_S), _LONGEST_LEAD_S)
         self._ready.append(made)
         self._wake.set()

@@ -17,13 +17,13 @@ class Stats:
     def time(self, name: str, seconds: float) -> None:
         self._times[name].append(seconds)
 
-    def percentile(self, name: str, percent: float, last: int | None = None) -> float:
-        """Seconds; of the `last` values or all kept; NaN before the first."""
-        values = list(self._times[name])[-last if last else 0:]
-        return float(np.percentile(values, percent)) if values else float("nan")
+    def percentile(self, name: str, percent: float, last: int | None = None) -> float | None:
+        """Seconds; of the `last` values or all kept; None before the first."""
+        values = list(self._times.get(name, ()))[-last if last else 0:]
+        return float(np.percentile(values, percent)) if values else None
 
     def numbers(self) -> dict[str, float]:
         """Counters by name, times as ``<name>_ms_p50`` and ``<name>_ms_p95``."""
-        times = {f"{name}_ms_p{percent}": 1000 * self.percentile(name, percent)
-                 for name in list(self._times) for percent in (50, 95)}
+        times = {f"{name}_ms_p{percent}": 1000 * float(np.percentile(list(values), percent))
+                 for name, values in self._times.items() for percent in (50, 95)}
         return {name: float(count) for name, count in self.counts.items()} | times

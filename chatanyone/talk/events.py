@@ -6,6 +6,7 @@ What the server says is built here, one function an event; what the page says is
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -54,8 +55,9 @@ def notice(message: str, code: str = "notice") -> Event:
 
 
 def stats(values: Mapping[str, float]) -> Event:
-    """Once a second, sent by the server: `LiveSession.stats` and the transport's own numbers."""
-    return _event("chatanyone.stats", stats=dict(values))
+    """Once a second, sent by the server: `LiveSession.stats` and the transport's own numbers; what is no number is left
+    out, for JSON knows none such."""
+    return _event("chatanyone.stats", stats={name: value for name, value in values.items() if math.isfinite(value)})
 
 
 def ended(reason: str) -> Event:

@@ -85,7 +85,6 @@ class Reply:
         try:
             while (piece := await self._pieces.get()) is not None:
                 await self._say(piece)
-            await self._may_speak.wait()
         except ServiceError as error:
             self._break("voice_failed", error)
         finally:

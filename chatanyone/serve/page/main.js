@@ -126,7 +126,7 @@ $("#say-box").addEventListener("submit", (event) => {
 async function begin() {
   try {
     const info = await getJson("/v1/info");
-    modes.offer(info.modes ?? ["mirror"], info.default_mode);
+    modes.offer(info.modes ?? ["mirror"], info.default_mode, info.understands !== false);
     manner.announce(info.groups);
     gallery.limits = info.limits ?? {};
     if (info.size) page.style.setProperty("--aspect", `${info.size[0]} / ${info.size[1]}`);

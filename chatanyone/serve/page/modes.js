@@ -16,8 +16,9 @@ export class Modes {
     this.box.addEventListener("change", ({ target }) => this.#set(target.value, true));
   }
 
-  // names: those the server offers
-  offer(names, preferred) {
+  // names: those the server offers; understands: whether it knows what is spoken
+  offer(names, preferred, understands) {
+    this.understands = understands;
     const known = names.filter((name) => name in MODES);
     this.box.replaceChildren(...known.map(card));
     const before = remember.get("mode");
@@ -33,7 +34,9 @@ export class Modes {
     $("#say-box").hidden = !mode.text;
     $("#say").placeholder = mode.prompt ?? "";
     $("#conversation-empty").textContent = name === "mirror"
-      ? "Speak: the person says it with you. Nothing is written down in this mode." : "What you both say will stand here.";
+      ? "Speak: the person says it with you. Nothing is written down in this mode."
+      : this.understands ? "What you both say will stand here."
+        : "What the person says and what you type will stand here. What you speak is not written down: this server has no transcription service.";
     if (byHand) {
       remember.set("mode", name);
       this.onChange(name);

@@ -28,6 +28,14 @@ def upload(page: Any, name: str, data: bytes, kind: str) -> None:
     page.set_input_files("#picture-file", files=[{"name": name, "mimeType": kind, "buffer": data}])
 
 
+def test_without_a_transcription_service_the_page_says_so(visit: Any) -> None:
+    """And it begins with the configured mode."""
+    with visit() as page:
+        assert page.get_attribute("html", "data-mode") == "companion"
+        assert page.inner_text("#conversation-empty").endswith(
+            "What you speak is not written down: this server has no transcription service.")
+
+
 def test_a_picture_one_brings_becomes_a_person(visit: Any) -> None:
     buffer = io.BytesIO()
     Image.fromarray(picture()[::-1, :, [2, 1, 0]]).save(buffer, "PNG")
@@ -45,7 +53,7 @@ def test_a_wrong_file_gets_a_sentence(visit: Any, name: str, data: bytes, kind: 
     with visit(loud=True) as page:
         upload(page, name, data, kind)
         sentence = steps.notice(page)
-        assert sentence.endswith(".") and "picture" in sentence.lower() or "image" in sentence.lower()
+        assert sentence.endswith(".") and ("picture" in sentence.lower() or "image" in sentence.lower())
         assert page.get_attribute("#notice", "data-kind") == "bad"
         assert page.is_hidden("#upload")
 

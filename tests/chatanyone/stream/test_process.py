@@ -239,7 +239,10 @@ def test_two_sessions_never_mix(light: Light) -> None:
     "P(1, multiprocessing.get_context('spawn'), exit_with_parent).submit(print).result()",
     "import asyncio, light_renderer; from pathlib import Path; from chatanyone.config import Config; "
     "from chatanyone.stream.process import ProcessEngine as E; "
-    "asyncio.run(E(Path('good'), (64, 96), Config(), light_renderer.serve).start(print, print))"], ids=["pool", "renderer"])
+    "asyncio.run(E(Path('good'), (64, 96), Config(), light_renderer.serve).start(print, print))",
+    "import asyncio; from pathlib import Path; from chatanyone.config import Config; "
+    "from chatanyone.serve.workshop import Workshop; w = Workshop(Config(), Path('.')); asyncio.run(w._open())",
+], ids=["pool", "renderer", "workshop"])
 def test_children_of_a_killed_server_end(start: str) -> None:
     """Nobody can tidy up after SIGKILL, so they must see it themselves."""
     code = (f"import multiprocessing, sys, time; sys.path[:0] = [{str(HELPERS)!r}]; {start}; "

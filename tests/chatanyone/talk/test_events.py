@@ -115,3 +115,8 @@ def test_a_refusal_names_the_message_and_the_field() -> None:
 def test_a_call_brings_the_same_settings() -> None:
     assert read_changes({"mode": "mirror", "style": "s1", "dials": {"expression": 0.5}}) == SessionChanges(
         "mirror", style="s1", dials={"expression": 0.5})
+
+
+def test_what_is_no_number_is_not_sent() -> None:
+    event = events.stats({"fps": 15.0, "lead_ms": float("nan"), "offset_ms": float("inf")})
+    assert event["stats"] == {"fps": 15.0} and json.loads(json.dumps(event, allow_nan=False)) == event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -272,6 +273,59 @@ def test_the_voice_waits_for_the_verdict_instead_of_running_on() -> None:
         assert voice.open == 0
 
     run(main())
+
+
+def test_a_slow_voice_is_kept_waiting_too() -> None:
+    """It makes sound as fast as it is spoken, so nothing but the pause holds it up."""
+    class RealTime(ToneVoice):
+        async def speak(self, text: str, language: str, name: str) -> AsyncIterator[NDArray[np.float32]]:
+            async for samples in super().speak(text, language, name):
+                await asyncio.sleep(0.1)
+                yield samples
+
+    async def main() -> None:
+        talk = await answering(FakeParts(ScriptMind(["word " * 30]), voice=RealTime()))
+        reply = talk.conversation._turns.answers.current  # type: ignore[union-attr]
+        await talk.hear(hum(0.2))
+        await talk.until(lambda: "chatanyone.paused" in talk.names())
+        assert reply is not None
+        handed_over = reply.transcript.samples
+        await talk.hear(silence(0.3))
+        assert reply.transcript.samples == handed_over > 0
+        await talk.hear(silence(1.5))
+        assert "chatanyone.resumed" in talk.names() and reply.transcript.samples > handed_over
+        await talk.close()
+
+    run(main())
+
+
+def test_a_cough_after_a_typed_question_that_had_to_wait_loses_it_not() -> None:
+    """A noise is still being listened to when the question is typed; the cough that follows holds the answer back."""
+    async def main() -> Talk:
+        talk = await open_talk(FakeParts(ear=ScriptEar("", pause_s=1.5)))
+        await talk.hear(np.concatenate([hum(1.0), silence(0.7)]))
+        typed(talk, "hello")
+        await talk.hear(np.concatenate([silence(0.2), hum(0.2), silence(5.0)]))
+        await talk.close()
+        return talk
+
+    assert [[m.text for m in asked] for asked in run(main()).parts.asked] == [["hello"]]
+
+
+def test_a_cough_after_words_over_the_avatar_does_not_lose_them() -> None:
+    """The avatar was spoken over and the ear is still at it when a cough comes."""
+    class Ear(ScriptEar):
+        async def transcribe(self, samples: NDArray[np.float32], language: str) -> str:
+            await super().transcribe(samples, language)
+            return "a question" if len(samples) > 1.4 * 16_000 else ""
+
+    async def main() -> Talk:
+        talk = await answering(FakeParts(ScriptMind(["word " * 30]), ear=Ear(pause_s=0.8)))
+        await talk.hear(np.concatenate([hum(1.5), silence(0.7), hum(0.2), silence(5.0)]))
+        await talk.close()
+        return talk
+
+    assert [asked[-1].text for asked in run(main()).parts.asked] == ["hello", "a question"]
 
 
 def test_the_button_also_stops_an_answer_that_is_only_being_prepared() -> None:
