@@ -20,6 +20,7 @@ from torch import Tensor
 
 from chatanyone import timebase
 from chatanyone.errors import StreamClosed
+from motion.correction import Correction
 from motion.layers.state import StreamState
 from motion.types import BodyMotion, FaceMotion, StyleRange
 
@@ -46,11 +47,13 @@ class Style:
     range: amplitude of expression and pose (AdaLN)
     reference: motion of the clip, whose expression tokens are concatenated along time
     rest: ``[58]`` resting face and head that are added to the motion
+    correction: of what the face net leaves of the clip's manner
     """
 
     range: StyleRange | None = None
     reference: FaceMotion | None = None
     rest: Tensor | None = None
+    correction: Correction | None = None
 
 
 class StageState(Protocol):

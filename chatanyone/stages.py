@@ -46,7 +46,8 @@ class ExpressionStage:
     def init_state(self, seed: int, style: Style, strengths: Strengths) -> FaceState:
         reference = None if style.reference is None else style.reference.expression
         return self.sampler.init_state(seed, style.range, reference, expression=strengths.expression,
-                                       pose=strengths.pose, groups=strengths.groups, rest=style.rest)
+                                       pose=strengths.pose, groups=strengths.groups, rest=style.rest,
+                                       correction=style.correction)
 
     def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
         return self.sampler.step(features, state)

@@ -30,21 +30,25 @@ SWAY = 10  # free numbers of face and head: six of the pose, brows, frown, warmt
 SWAY_SLOTS = ((77, 0.95), (32, 0.5))  # frames between knots and weight: power mostly below 0.3 Hz
 FACE_CONTROLS = 3 + SWAY
 FPS = 30
+BLINKS_PER_S = BLINK_CHANCE * FPS / BLINK_SLOT
 
 _BLINK_STREAM, _GAZE_STREAM, _FIXATION_STREAM, _CODE_STREAM, _BREATH_STREAM, _SWAY_STREAM = range(1, 7)
 
 
-def face_controls(seed: int, first: int, count: int, *, gaze: float = 1.0) -> Tensor:
+def face_controls(seed: int, first: int, count: int, *, gaze: float = 1.0, blinks: float = 1.0) -> Tensor:
     """Controls `[count, 13]` of frames `first…`: those of `eye_controls`, then those of `sway`."""
-    return torch.cat([eye_controls(seed, first, count, gaze=gaze), sway(seed, first, count)], dim=1)
+    return torch.cat([eye_controls(seed, first, count, gaze=gaze, blinks=blinks), sway(seed, first, count)], dim=1)
 
 
-def eye_controls(seed: int, first: int, count: int, *, gaze: float = 1.0) -> Tensor:
-    """`[count, 3]`: lid closure 0…1, gaze towards the image's right and up (−1…1, times `gaze`)."""
+def eye_controls(seed: int, first: int, count: int, *, gaze: float = 1.0, blinks: float = 1.0) -> Tensor:
+    """`[count, 3]`: lid closure 0…1, gaze towards the image's right and up (−1…1, times `gaze`).
+
+    `blinks` is their rate against `BLINKS_PER_S`. Rarer, some of the default's are left out; more often, slots are shorter.
+    """
     rows = []
     for frame in range(first, first + count):
         x, y = _gaze(seed, frame)
-        rows.append((_closure(seed, frame), x * gaze, y * gaze))
+        rows.append((_closure(seed, frame, blinks), x * gaze, y * gaze))
     return torch.tensor(rows, dtype=torch.float32).reshape(count, 3)
 
 
@@ -93,14 +97,16 @@ def _breath(seed: int, frame: int) -> tuple[float, float]:
     return math.sin(phase), math.cos(phase)
 
 
-def _closure(seed: int, frame: int) -> float:
+def _closure(seed: int, frame: int, rate: float = 1.0) -> float:
     """Lids at a frame: 0 open, about 1 shut. A blink shuts in 2 to 3 frames and opens in 4 to 6."""
     closure = 0.0
-    for slot in (frame // BLINK_SLOT - 1, frame // BLINK_SLOT):
+    chance = BLINK_CHANCE * rate
+    length = BLINK_SLOT if chance <= 1 else round(BLINK_SLOT / chance)
+    for slot in (frame // length - 1, frame // length):
         happens, place, depth, close, open_ = _uniform(seed, slot, _BLINK_STREAM, 5)
-        if happens > BLINK_CHANCE:
+        if happens > chance:
             continue
-        start = max(slot + place, 0) * BLINK_SLOT
+        start = max(slot + place, 0) * length
         if start < CALM_START:
             continue
         close_frames, open_frames = 2.2 + close, 4.0 + 2 * open_

@@ -16,24 +16,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from motion.correction import Correction, corrected, nothing
 from motion.diffusion.ddim import DDIM, frame_noise
 from motion.diffusion.guidance import guide, guide_twice
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import FACE_GROUPS, GROUP_INDICES, LIVELY, TYPICAL_EXPRESSION, scale_face, with_rest
+from motion.style import FACE_GROUPS, LIVELY, SPEECH, TYPICAL_EXPRESSION, scale_face, with_rest
 from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
 _SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name in ARKIT_NAMES] + [1.0] * POSE_DIM)
-# What speech itself moves. Smiles, frowns and a mouth drawn to one side are manner, and left to the denoiser.
-_MOUTH = [index for index in GROUP_INDICES[0]
-          if not ARKIT_NAMES[index].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))
-          and ARKIT_NAMES[index] not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight")]
 # What keeps its mean: neither speech, nor lids and gaze, which the controls move.
 _SHIFTED = torch.tensor([
     float(name.startswith(("mouthShrug", "mouthStretch", "jawForward"))
-          or index not in _MOUTH and not name.startswith(("eyeBlink", "eyeLook")))
+          or index not in SPEECH and not name.startswith(("eyeBlink", "eyeLook")))
     for index, name in enumerate(ARKIT_NAMES)])
 _HOLD, _MEAN_SHARE = 0.15, 0.25  # per hop: of the distance from the manner, of the new mean; a second, well damped
 REFERENCE_TOKENS = 48  # a clip is thinned to so many frames: its manner is in their variety, not in their order
@@ -50,6 +47,7 @@ class FaceState(StreamState):
     ahead: the last window's guess of the frames from `next_frame` on, `[look_ahead, 58]`, or None at the start
     smoothed: the last frame that came out, before the dials, `[58]`
     expression, pose: dials; groups: those of `motion.style.FACE_GROUPS`, `[5]`
+    gain, offset: the style's `motion.correction.Correction`, `[58]`, and blinks: how often, 1 is the default
     rest: the resting face of the style, `[58]`
     manner: mean of the reference clip, else the face at rest, and mean: of what came out lately, normalised, `[52]`
     """
@@ -68,6 +66,9 @@ class FaceState(StreamState):
     expression: float
     pose: float
     groups: Tensor
+    gain: Tensor
+    offset: Tensor
+    blinks: float
     rest: Tensor | None
     manner: Tensor
     mean: Tensor
@@ -114,7 +115,7 @@ class FaceSampler:
     @torch.no_grad()
     def init_state(self, seed: int, style_range: StyleRange | None = None, reference: Tensor | None = None, *,
                    expression: float = 1.0, pose: float = 1.0, groups: Mapping[str, float] | None = None,
-                   rest: Tensor | None = None) -> FaceState:
+                   rest: Tensor | None = None, correction: Correction | None = None) -> FaceState:
         """A stream that starts at rest.
 
         Args:
@@ -123,8 +124,9 @@ class FaceSampler:
             reference: expressions `[R, 52]` of a clip whose manner to take over.
             expression, pose, groups: dials applied after sampling, see `motion.style.apply_dials`.
             rest: resting face `[58]` added before the dials, see `motion.style.with_rest`.
+            correction: of what the net leaves of the reference's manner, applied before the resting face.
         """
-        style, net = style_range or LIVELY, self.denoiser
+        style, net, right = style_range or LIVELY, self.denoiser, correction or nothing()
         device = net.motion_mean.device
         pairs = [] if reference is None else net.encode_reference(thinned(reference.to(device)[None], REFERENCE_TOKENS))
         still = net.normalise(torch.zeros(net.previous, FACE_DIM, device=device))
@@ -134,7 +136,8 @@ class FaceSampler:
             torch.zeros(0, net.audio_dim, device=device), 0, 0, still, None, still[-1], seed,
             _moved(style.expression, device), _moved(style.pose, device),
             [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose,
-            torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]), _moved(rest, device), manner,
+            torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]),
+            right.gain.to(device), right.offset.to(device), right.blinks, _moved(rest, device), manner,
             still[-1, :EXPRESSION_DIM], False,
         )
 
@@ -173,7 +176,7 @@ class FaceSampler:
         for timestep in self.ddim.timesteps:
             x_0 = self._predict(x, timestep, contexts)
             if anchor is not None:
-                x_0[..., _MOUTH] = torch.lerp(x_0[..., _MOUTH], anchor[..., _MOUTH], self.anchor_weight)
+                x_0[..., SPEECH] = torch.lerp(x_0[..., SPEECH], anchor[..., SPEECH], self.anchor_weight)
             x = self.ddim.step(x_0, timestep, x)
         window = _held(_blended(state.ahead, x[0]), state)
         hop, ahead = window[:self.hop], window[self.hop:]
@@ -213,7 +216,7 @@ class FaceSampler:
             cases.append((silent, StyleRange(*batch), reference))
         if self.guidance_style != 1.0:
             cases.append((silent, StyleRange(), None))
-        controls = face_controls(state.seed, state.next_frame, size).to(audio)[None]
+        controls = face_controls(state.seed, state.next_frame, size, blinks=state.blinks).to(audio)[None]
         return [self.denoiser.encode(audio, state.previous[None], frames=size, audio_first=-self.audio_past, style=style,
                                      controls=controls, reference=shown, keep=keep) for keep, style, shown in cases]
 
@@ -228,8 +231,10 @@ class FaceSampler:
         return guide_twice(passes[0], passes[1], passes[2], self.guidance_audio, self.guidance_style)
 
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
-        """Hops in motion's own units, resting face and dials applied."""
+        """Hops in motion's own units; correction, resting face and dials applied."""
         motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
+        if bool((state.gain != 1).any()) or bool(state.offset.any()):
+            motion = corrected(motion, state.gain, state.offset)
         if state.rest is not None:
             motion = with_rest(motion, state.rest)
         groups = dict(zip(FACE_GROUPS, state.groups.tolist()))

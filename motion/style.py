@@ -81,6 +81,13 @@ def _named(start: str) -> tuple[str, ...]:
     return tuple(name for name in ARKIT_NAMES if name.startswith(start))
 
 
+# What speech itself moves. Smiles, frowns and a mouth drawn to one side are manner.
+SPEECH: list[int] = [
+    index for index in GROUP_INDICES[0]
+    if not ARKIT_NAMES[index].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))
+    and ARKIT_NAMES[index] not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight")]
+
+
 def check_groups(groups: Mapping[str, float]) -> None:
     """Refuses (`ValueError`) unknown groups, and strengths outside 0…2 (-2…2 for `INVERTIBLE`)."""
     for name, value in groups.items():
@@ -158,6 +165,11 @@ def lip_gap_mm(expression: Tensor) -> Tensor:
     return expression @ gap
 
 
+def lips_apart(expression: Tensor) -> Tensor:
+    """How far dials may part the lips further ``[...]``: 0 where they meet, 1 from `LIPS_PART_MM` on."""
+    return ((lip_gap_mm(expression) - LIPS_MEET_MM) / (LIPS_PART_MM - LIPS_MEET_MM)).clamp(0, 1)
+
+
 def _held(factor: float) -> float:
     return min(max(float(factor), -LIMIT), LIMIT)
 
@@ -189,7 +201,7 @@ def _scale_mouth(scaled: Tensor, weights: Tensor, factor: float) -> None:
     """All but the closures; the openers by as much as the lips are apart, when it is more than 1."""
     others = [name for name in EXPRESSION_GROUPS["mouth"] if name not in CLOSURES and name not in _OPENERS]
     _scale(scaled, _columns(*others), factor)
-    apart = ((lip_gap_mm(weights) - LIPS_MEET_MM) / (LIPS_PART_MM - LIPS_MEET_MM)).clamp(0, 1)[..., None]
+    apart = lips_apart(weights)[..., None]
     _scale(scaled, _columns(*_OPENERS), 1 + (factor - 1) * apart if factor > 1 else factor)
     jaw, close = _columns("jawOpen"), _columns("mouthClose")
     ratio = torch.where(weights[..., jaw] > 1e-4, scaled[..., jaw].clamp(0, 1) / weights[..., jaw].clamp(min=1e-4), 1.0)

@@ -3,14 +3,15 @@
     python tools/build_styles.py [--output chatanyone/styles/data]
 
 Each style is a performer with fixed liveliness that says the same seeded sentences (espeak-ng): its ranges are measured
-on all of them, its reference is the three seconds that move most like the whole. The resting faces are our choice.
-Everything is seeded, so the files come out the same; run it again when the performer changes.
+on all of them, its reference is the three seconds that move most like the whole, its correction what the face net lacks
+of them. The resting faces are our choice. Everything is seeded, so the files come out the same; run it again when the
+performer or the nets change.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import torch
 from torch import Tensor
 
 from chatanyone.motionfile import MotionDocument
-from chatanyone.styles import NamedStyle, document_style, save_style
+from chatanyone.config import Config
+from chatanyone.styles import NamedStyle, clip_manner, save_style
+from chatanyone.styles.calibration import Calibration
 from motion.style import check_rest
 from motion.training.articulation import MouthStyle, mouth_curves
 from motion.training.gestures import perform_body
@@ -92,10 +95,11 @@ def resting(recipe: Recipe) -> Tensor | None:
     return rest if bool(rest.any()) else None
 
 
-def build(name: str, recipe: Recipe, said: list[Speech]) -> NamedStyle:
+def build(name: str, recipe: Recipe, said: list[Speech], calibration: Calibration) -> NamedStyle:
     """One style."""
-    style = document_style(perform(recipe, said), name, recipe.description)
-    return NamedStyle(name, recipe.description, style.expression, style.pose, style.reference, resting(recipe))
+    sound = np.concatenate([speech.samples for speech in said]).astype(np.float32)
+    style = clip_manner(perform(recipe, said), calibration, name, recipe.description, sound)
+    return replace(style, rest=resting(recipe))
 
 
 def main() -> None:
@@ -105,8 +109,9 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with Espeak() as client:
         said = sentences(client)
+    calibration = Calibration.of(Config())
     for name, recipe in RECIPES.items():
-        style = build(name, recipe, said)
+        style = build(name, recipe, said, calibration)
         save_style(style, arguments.output / f"{name}.safetensors")
         print(style.summary())
 

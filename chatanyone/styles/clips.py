@@ -5,32 +5,54 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from chatanyone.config import Config
 from chatanyone.errors import MediaError
+from chatanyone.media.audio import read_audio
 from chatanyone.motionfile import MotionDocument
+from chatanyone.styles.calibration import Calibration, Samples
 from chatanyone.styles.style import REFERENCE_FRAMES, NamedStyle
 from motion.style import style_range
 from motion.types import FaceMotion
 
 FPS = Fraction(30)  # the face net's own rate, whatever the film's
 LEAST_FRAMES = 30
+_AUDIBLE = 0.01  # of full scale
 
 
 def clip_style(path: str | Path, config: Config, name: str = "clip", description: str = "") -> NamedStyle:
     """The manner of the person in a film, or in a motion document (``.npz``)."""
+    samples = None
     if Path(path).suffix.lower() == ".npz":
         document = MotionDocument.load(path)
     else:
         from chatanyone.tracking import track_file
 
         document = track_file(path, fps=FPS, task_model=config.tracking.task_model)
+        samples = _sound(path)
     try:
-        return document_style(document, name, description)
+        return clip_manner(document, Calibration.of(config), name, description, samples)
     except MediaError as error:
         raise MediaError(f"{path} cannot give a style: {error}") from None
+
+
+def _sound(path: str | Path) -> Samples | None:
+    """Of a film, None where it is silent."""
+    try:
+        samples = read_audio(path)
+    except MediaError:
+        return None
+    return samples if np.abs(samples).max(initial=0.0) > _AUDIBLE else None
+
+
+def clip_manner(document: MotionDocument, calibration: Calibration, name: str, description: str = "",
+                samples: Samples | None = None) -> NamedStyle:
+    """`document_style` with the correction that makes the face net follow it; samples: the document's sound, 16 kHz."""
+    style = document_style(document, name, description)
+    return calibration.corrected(style, document.resampled(FPS).face_motion(), samples)
 
 
 def document_style(document: MotionDocument, name: str, description: str = "") -> NamedStyle:

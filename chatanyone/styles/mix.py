@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from chatanyone.styles.style import REFERENCE_FRAMES, NamedStyle
+from motion.correction import mixed_corrections
 from motion.style import LIVELY
 
 
 def mixed(parts: Sequence[tuple[NamedStyle, float]]) -> NamedStyle:
     """One style out of several, weights normalised to 1 (our choice throughout):
 
-    * ranges and resting faces are weighted means; who has no range of their own counts as the default speaker;
+    * ranges, resting faces and corrections are weighted means; who has no range of their own counts as the default speaker;
     * references follow one another, each with a share of `REFERENCE_FRAMES` that is its weight, taken from its middle.
       Weighing two clips' frames instead would move neither person's way: where one raises the brows the other rests.
     """
@@ -27,7 +28,8 @@ def mixed(parts: Sequence[tuple[NamedStyle, float]]) -> NamedStyle:
     return NamedStyle(
         name, "mixed", _mean([(style.expression, share) for style, share in shares], LIVELY.expression),
         _mean([(style.pose, share) for style, share in shares], LIVELY.pose), _joined(shares),
-        _mean([(style.rest, share) for style, share in shares], torch.zeros(58)))
+        _mean([(style.rest, share) for style, share in shares], torch.zeros(58)),
+        mixed_corrections([(style.correction, share) for style, share in shares]))
 
 
 def _mean(parts: list[tuple[Tensor | None, float]], otherwise: Tensor) -> Tensor | None:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from chatanyone.errors import MediaError
 from chatanyone.pipeline import Style
-from motion.style import check_rest
+from motion.correction import Correction, check_correction
+from motion.impulses import BLINKS_PER_S
+from motion.style import SPEECH, check_rest
 from motion.types import EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 KIND, VERSION = "chatanyone.style", "1"
@@ -32,6 +34,7 @@ class NamedStyle:
     pose: ``[6]`` deviation of head rotation (rad) and translation (metres)
     reference: ``[R, 52]`` expressions of a clip at 30 fps, R ≤ `REFERENCE_FRAMES`
     rest: ``[58]`` resting face and head, added to the motion
+    correction: of what the net leaves of the clip's manner (`chatanyone.styles.calibration`)
     """
 
     name: str
@@ -40,6 +43,7 @@ class NamedStyle:
     pose: Tensor | None = None
     reference: Tensor | None = None
     rest: Tensor | None = None
+    correction: Correction | None = None
 
     def pipeline_style(self) -> Style:
         """What the engine takes."""
@@ -48,7 +52,7 @@ class NamedStyle:
             still = torch.zeros(len(self.reference), 3)
             reference = FaceMotion(self.reference, still, still)
         chosen = None if self.expression is None and self.pose is None else StyleRange(self.expression, self.pose)
-        return Style(chosen, reference, self.rest)
+        return Style(chosen, reference, self.rest, self.correction)
 
     def summary(self) -> str:
         """Its numbers for people, several lines."""
@@ -59,6 +63,9 @@ class NamedStyle:
         if self.pose is not None:
             degrees = torch.rad2deg(self.pose[:3]).tolist()
             lines.append("  range of nods, turns, tilts " + ", ".join(f"{value:.1f}" for value in degrees) + " degrees")
+        if self.correction is not None:
+            lines.append(f"  blinks {BLINKS_PER_S * 60 * self.correction.blinks:.0f} a minute, lips move "
+                         f"{float(self.correction.gain[SPEECH[0]]):.2f} times as wide as the net alone would")
         lines.append(f"  reference of {0 if self.reference is None else len(self.reference) / 30:.1f} s, "
                      f"{'with' if self.rest is not None else 'without'} a resting face of its own")
         return "\n".join(lines)
@@ -66,6 +73,8 @@ class NamedStyle:
 
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "expression": (len(EXPRESSION_GROUPS),), "pose": (POSE_DIM,), "reference": (None, EXPRESSION_DIM), "rest": (FACE_DIM,)}
+_CORRECTION: dict[str, tuple[int | None, ...]] = {
+    "correction_gain": (FACE_DIM,), "correction_offset": (FACE_DIM,), "correction_blinks": (1,)}
 
 
 def check_name(name: str) -> str:
@@ -79,6 +88,10 @@ def save_style(style: NamedStyle, path: Path) -> None:
     """Whole or not at all; the reference in half precision."""
     given = {name: getattr(style, name) for name in _SHAPES}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
+    if style.correction is not None:
+        right = style.correction
+        values = (right.gain, right.offset, torch.tensor([right.blinks]))
+        tensors |= {name: value.contiguous() for name, value in zip(_CORRECTION, values)}
     if "reference" in tensors:
         tensors["reference"] = tensors["reference"].half()
     about = {"kind": KIND, "version": VERSION, "name": style.name, "description": style.description}
@@ -110,12 +123,25 @@ def load_style(path: Path) -> NamedStyle:
     if about.get("kind") != KIND or about.get("version") != VERSION:
         raise MediaError(f"{path} is not a style of version {VERSION}; save the style again")
     _check(tensors, path)
-    return NamedStyle(path.stem, about.get("description", ""), **tensors)
+    parts = [tensors.pop(name, None) for name in _CORRECTION]
+    gain, offset, blinks = parts
+    right = None
+    if gain is not None and offset is not None and blinks is not None:
+        right = _checked(Correction(gain, offset, float(blinks)), path)
+    return NamedStyle(path.stem, about.get("description", ""), correction=right, **tensors)
+
+
+def _checked(correction: Correction, path: Path) -> Correction:
+    try:
+        check_correction(correction)
+    except ValueError as error:
+        raise MediaError(f"{path} is refused: {error}") from None
+    return correction
 
 
 def _check(tensors: dict[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
-        shape = _SHAPES.get(name)
+        shape = (_SHAPES | _CORRECTION).get(name)
         fits = shape is not None and len(tensor.shape) == len(shape) and all(
             wanted in (None, found) for wanted, found in zip(shape, tensor.shape))
         if not fits or not bool(torch.isfinite(tensor).all()):

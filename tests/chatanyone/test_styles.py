@@ -6,15 +6,20 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from chatanyone.config import Config, load_config
+from chatanyone.config import RANDOM, Config, load_config
 from chatanyone.errors import MediaError
-from chatanyone.styles import NamedStyle, StyleStore, document_style, load_style, mixed, save_style, styles_of
+from chatanyone.stream.portable import plain, restored
+from chatanyone.styles import (
+    NamedStyle, StyleStore, clip_manner, document_style, load_style, mixed, save_style, styles_of)
+from chatanyone.styles.calibration import Calibration, shipped_voice
 from chatanyone.styles.clips import clip_style, typical_part
 from chatanyone.styles.style import REFERENCE_FRAMES
+from motion.correction import Correction
 from motion.style import CLOSURES, check_rest, style_range
 from motion.types import ARKIT_INDEX
 from tests.helpers.motion import moving
@@ -81,6 +86,7 @@ def test_shipped_styles_are_what_they_say(store: StyleStore) -> None:
     assert tuple(found) == SHIPPED
     for one in found.values():
         assert one.description.endswith(".") and one.expression is not None and one.pose is not None
+        assert one.correction is not None
         assert one.reference is not None and len(one.reference) == REFERENCE_FRAMES
         if one.rest is not None:
             check_rest(one.rest)
@@ -90,7 +96,7 @@ def test_shipped_styles_are_what_they_say(store: StyleStore) -> None:
     assert (ranges["newsreader"][1] < ranges["cheerful"][1]).all()  # type: ignore[operator]
     assert _shown(found["cheerful"], "mouthSmileLeft") > _shown(found["newsreader"], "mouthSmileLeft") + 0.2
     assert _shown(found["grave"], "browDownLeft") > _shown(found["calm"], "browDownLeft") + 0.2
-    assert sum(path.stat().st_size for path in store.shipped.glob("*")) < 100_000
+    assert sum(path.stat().st_size for path in store.shipped.glob("*.safetensors")) < 100_000
 
 
 def _shown(one: NamedStyle, shape: str) -> float:
@@ -185,3 +191,34 @@ def test_where_styles_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "file").write_text("")
     with pytest.raises(MediaError, match="the folder of styles .* cannot be made"):
         StyleStore(tmp_path / "file" / "styles").save(style())
+
+
+def test_a_correction_is_saved_mixed_and_reaches_the_engine(store: StyleStore) -> None:
+    right = Correction(torch.linspace(0.5, 1.5, 58), torch.zeros(58), 1.4)
+    right.gain[[ARKIT_INDEX[name] for name in ("eyeBlinkLeft", "eyeBlinkRight", "jawLeft", "jawRight")]] = 1
+    own = replace(style("ada"), correction=right)
+    store.save(own)
+    found = store.get("ada").correction
+    assert found is not None and found.blinks == pytest.approx(1.4)
+    torch.testing.assert_close(found.gain, right.gain)
+    half = mixed([(store.get("ada"), 1.0), (style("bo"), 1.0)]).pipeline_style().correction
+    assert half is not None and half.blinks == pytest.approx(1.2)
+    torch.testing.assert_close(half.gain, (right.gain + 1) / 2)
+    there = restored(plain(own.pipeline_style())).correction
+    assert there is not None and torch.equal(there.gain, right.gain) and there.blinks == pytest.approx(1.4)
+    broken = replace(own, name="broken", correction=Correction(right.gain * 9, right.offset))
+    store.save(broken)
+    with pytest.raises(MediaError, match="is refused: a correction's gains must be"):
+        store.get("broken")
+
+
+def test_a_style_is_corrected_on_its_own_sound_or_on_the_voice_that_ships() -> None:
+    config = Config()
+    config.audio.weights = config.motion.face_weights = RANDOM
+    calibration, document = Calibration.of(config), moving(90)
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    own, shipped = (clip_manner(document, calibration, "wave", samples=samples).correction for samples in (sound, None))
+    again = clip_manner(document, calibration, "wave", samples=sound).correction
+    assert own is not None and shipped is not None and again is not None
+    assert torch.equal(own.gain, again.gain) and not torch.equal(own.gain, shipped.gain)
+    assert len(shipped_voice()) == 173171

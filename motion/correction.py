@@ -1,0 +1,191 @@
+"""What the face net leaves of a manner, put right: an affine correction of its motion, fitted once for a style.
+
+The net follows a reference in part (range of brows against the reference's on held-back performers: r 0.35). So it is run
+once with the style on a known voice; what comes out is compared with the clip number by number, and the difference is
+kept in the style. Applying it is a function of one frame, so live sessions do the same as films.
+
+* **Manner** (brows, cheeks, nose, squint, smile, frown, mouth drawn aside): the clip's mean and deviation.
+* **Speech** (jaw, lips): one gain for how wide a person articulates, turned like the dial of the mouth, so closures stay. How
+  the lips are formed while they are apart is shifted towards the clip's in so far as they are apart: a shift that were
+  there in silence too would open the mouth or be a detector's idea of this person's lips.
+* **Gaze and head**: range only. Where somebody looks and holds their head is the camera's place and the seed's choice.
+* **Lids**: how often they blink (`motion.impulses`).
+
+A short clip says little of what happens seldom, so deviations are compared over windows of the clip's own length, and those
+of gaze, head and blinks count for as much as the clip is long (`PRIOR_FRAMES`, `BLINK_PRIOR_S`). All our choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from motion.impulses import BLINKS_PER_S, FPS, eye_controls
+from motion.style import CLOSURES, GROUP_INDICES, SPEECH, lips_apart, scale_face
+from motion.types import ARKIT_INDEX, ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, FaceMotion
+
+LEAST_GAIN, MOST_GAIN = 0.4, 2.5
+MOST_MOUTH_GAIN = 2.0  # as far as the dial of the mouth goes
+MOST_OFFSET, MOST_LIP_OFFSET = 0.4, 0.25
+FLOOR = 0.015  # of deviations, weights: below it a detector's trembling is compared with a net's
+PRIOR_FRAMES = 60
+MOST_GAZE_GAIN = 1.5
+GAZE_FRAMES = 3600
+# Deviation of the four weights of an axis ÷ that of its control: the shipped net's, over two minutes with three seeds.
+GAZE_WEIGHTS = (0.30, 0.29)
+BLINK_PRIOR_S, LEAST_BLINKS, MOST_BLINKS = 8.0, 0.4, 2.5
+_LEAST_APART = 8.0  # frames with the lips apart that a mean of their form needs
+_ROUNDS = 3
+
+_LIDS = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
+_ACROSS = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("eyeLookIn", "eyeLookOut"))]
+_UP_DOWN = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("eyeLookUp", "eyeLookDown"))]
+# A jaw out of place is a detector's error far more often than a manner, and parts the lips.
+_ALONE = [ARKIT_INDEX[name] for name in ("jawLeft", "jawRight")]
+_JAW = [ARKIT_INDEX[name] for name in ("jawOpen", "mouthClose", "tongueOut")]
+_FORM = [i for i in SPEECH if i not in (*_JAW, *(ARKIT_INDEX[name] for name in CLOSURES))]
+MANNER = [i for i in range(EXPRESSION_DIM) if i not in {*SPEECH, *_LIDS, *_ACROSS, *_UP_DOWN, *_ALONE}]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """gain ``[58]`` about zero (for `SPEECH` one number, the mouth's dial), offset ``[58]`` (for `SPEECH` as far as the lips
+    are apart), blinks: how often against the default."""
+
+    gain: Tensor
+    offset: Tensor
+    blinks: float = 1.0
+
+
+def nothing() -> Correction:
+    """The correction that changes nothing."""
+    return Correction(torch.ones(FACE_DIM), torch.zeros(FACE_DIM))
+
+
+def corrected(motion: FaceMotion, gain: Tensor, offset: Tensor) -> FaceMotion:
+    """Motion ``[..., T, …]`` as the style's `Correction` wants it."""
+    packed = motion.packed()
+    moved = FaceMotion.unpack(packed * _besides(gain, 1.0) + _besides(offset, 0.0))
+    expression = _speech(moved.expression.clamp(0, 1), float(gain[SPEECH[0]]))
+    expression[..., SPEECH] += lips_apart(expression)[..., None] * offset[SPEECH]
+    return FaceMotion(expression.clamp(0, 1), moved.rotation, moved.translation)
+
+
+def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
+    """What turns the manner of `made` into that of `reference`.
+
+    Args:
+        reference: the clip's motion ``[R, …]`` at 30 fps.
+        made: what the net does with the clip's style on other words ``[T, …]``, the longer the better.
+    """
+    wanted, found = reference.packed(), made.packed()
+    size = len(wanted)
+    there, here = spread(wanted, size), spread(found, size)
+    gain, offset = torch.ones(FACE_DIM), torch.zeros(FACE_DIM)
+    gain[MANNER] = ((there**2 + FLOOR**2) / (here**2 + FLOOR**2)).sqrt()[MANNER].clamp(LEAST_GAIN, MOST_GAIN)
+    for i in range(EXPRESSION_DIM, FACE_DIM):
+        gain[i] = _cautious(there[[i]], here[[i]], size)
+    for columns, usual in zip((_ACROSS, _UP_DOWN), gaze_spread(min(size, GAZE_FRAMES))):
+        gain[columns] = _cautious(there[columns], usual[None], size).clamp(max=MOST_GAZE_GAIN)
+    gain[SPEECH] = _ratio(there[SPEECH], here[SPEECH]).clamp(LEAST_GAIN, MOST_MOUTH_GAIN)
+    for _ in range(_ROUNDS):  # bounds and the clamp at 0 and 1 cost range: match the groups' as they come out
+        offset = _offsets(wanted, found, gain)
+        after = spread(corrected(made, gain, offset).packed(), size)
+        for group in (SPEECH, *([i for i in columns if i in MANNER] for columns in GROUP_INDICES)):
+            most = MOST_MOUTH_GAIN if group is SPEECH else MOST_GAIN
+            gain[group] = (gain[group] * _ratio(there[group], after[group])).clamp(LEAST_GAIN, most)
+    return Correction(gain, _offsets(wanted, found, gain), blink_rate(reference.expression))
+
+
+def spread(motion: Tensor, size: int) -> Tensor:
+    """Root mean square over windows of `size` frames of the deviations ``[C]`` of motion ``[T, C]``: what a clip of that
+    length would have shown of it."""
+    size = min(size, len(motion))
+    windows = [motion[start:start + size] for start in range(0, len(motion) - size + 1, max(size // 2, 1))]
+    return torch.stack([window.var(0, correction=0) for window in windows]).mean(0).sqrt()
+
+
+@lru_cache(maxsize=8)
+def gaze_spread(size: int) -> Tensor:
+    """``[2]``: root mean square deviation of the weights of gaze across and up or down, over windows of `size` frames.
+
+    Glances are few, and seeded: those of ten seconds tell little, so this is the controls' own over `GAZE_FRAMES`.
+    """
+    return spread(eye_controls(0, 0, GAZE_FRAMES)[:, 1:], size) * torch.tensor(GAZE_WEIGHTS)
+
+
+def blink_rate(expression: Tensor) -> float:
+    """Blinks of weights ``[T, 52]`` at 30 fps against the default rate, drawn towards 1 as by `BLINK_PRIOR_S` of default."""
+    shut = expression[:, _LIDS].mean(1) > 0.5
+    count = int((shut[1:] & ~shut[:-1]).sum())
+    seconds = len(expression) / FPS
+    rate = (count + BLINKS_PER_S * BLINK_PRIOR_S) / (seconds + BLINK_PRIOR_S) / BLINKS_PER_S
+    return min(max(rate, LEAST_BLINKS), MOST_BLINKS)
+
+
+def mixed_corrections(parts: list[tuple[Correction | None, float]]) -> Correction | None:
+    """The weighted mean, shares that sum to 1; None counts as nothing, and None alone stays None."""
+    if all(correction is None for correction, _ in parts):
+        return None
+    whole = [(correction or nothing(), share) for correction, share in parts]
+    return Correction(torch.stack([one.gain * share for one, share in whole]).sum(0),
+                      torch.stack([one.offset * share for one, share in whole]).sum(0),
+                      sum(one.blinks * share for one, share in whole))
+
+
+def check_correction(correction: Correction) -> None:
+    """Refuses (`ValueError`) what `fitted` could not have made: lips and lids would no longer meet."""
+    gain, offset = correction.gain, correction.offset
+    untouched = [*_LIDS, *_ALONE, *_JAW]
+    if float(gain.min()) < 0 or float(gain.max()) > MOST_GAIN + 1e-4 or float(offset.abs().max()) > MOST_OFFSET + 1e-4:
+        raise ValueError(f"a correction's gains must be between 0 and {MOST_GAIN:g}, its offsets within ±{MOST_OFFSET:g}")
+    if bool(offset[untouched].any()) or bool((gain[[*_LIDS, *_ALONE]] != 1).any()):
+        raise ValueError("a correction must leave lids and the jaw's place alone, or closures would be lost")
+    if not 0 <= correction.blinks <= MOST_BLINKS:
+        raise ValueError(f"a correction's rate of blinks must be between 0 and {MOST_BLINKS:g}, not {correction.blinks:g}")
+
+
+def _speech(expression: Tensor, gain: float) -> Tensor:
+    """The mouth's dial on what speech moves, `expression` ``[..., 52]``."""
+    still = expression.new_zeros(*expression.shape[:-1], 3)
+    turned = scale_face(FaceMotion(expression, still, still), groups={"mouth": gain}).expression
+    out = expression.clone()
+    out[..., SPEECH] = turned[..., SPEECH]
+    return out
+
+
+def _offsets(wanted: Tensor, found: Tensor, gain: Tensor) -> Tensor:
+    """``[58]``: from the mean that the gain gives to the clip's; of the lips' form, both where the lips are apart."""
+    offset = torch.zeros(FACE_DIM)
+    flat = found * gain + (wanted.mean(0) - gain * found.mean(0))
+    lost = wanted.mean(0) - flat.clamp(0, 1).mean(0)  # weights end at 0 and 1
+    offset[MANNER] = (wanted.mean(0) - gain * found.mean(0) + lost)[MANNER].clamp(-MOST_OFFSET, MOST_OFFSET)
+    speaking = _speech(found[:, :EXPRESSION_DIM], float(gain[SPEECH[0]]))
+    clip = wanted[:, :EXPRESSION_DIM]
+    here, there = lips_apart(speaking), lips_apart(clip)
+    if min(float(here.sum()), float(there.sum())) > _LEAST_APART:
+        form = there @ clip / there.sum() - here @ speaking / here.sum()
+        offset[_FORM] = form[_FORM].clamp(-MOST_LIP_OFFSET, MOST_LIP_OFFSET)
+    return offset
+
+
+def _besides(numbers: Tensor, neutral: float) -> Tensor:
+    """The numbers ``[58]`` of all but speech."""
+    out = numbers.clone()
+    out[SPEECH] = neutral
+    return out
+
+
+def _ratio(there: Tensor, here: Tensor) -> Tensor:
+    """Of two groups' deviations."""
+    return (there.square().mean() / here.square().mean().clamp(min=1e-10)).sqrt()
+
+
+def _cautious(there: Tensor, here: Tensor, frames: int) -> Tensor:
+    """The same, drawn towards 1 by `PRIOR_FRAMES` of what the net does."""
+    found = here.square().mean().clamp(min=1e-10)
+    whole = (frames * there.square().mean() + PRIOR_FRAMES * found) / (frames + PRIOR_FRAMES)
+    return (whole / found).sqrt().clamp(LEAST_GAIN, MOST_GAIN)

@@ -1,0 +1,141 @@
+"""A correction brings made motion to a clip's manner, and closures, silence and gaze survive it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from motion.correction import (
+    MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, gaze_spread, mixed_corrections, nothing,
+    spread)
+from motion.impulses import BLINKS_PER_S, eye_controls
+from motion.style import CLOSURES, SPEECH, lip_gap_mm
+from motion.types import ARKIT_INDEX, FACE_DIM, FaceMotion
+
+BROW, SMILE, JAW, UPPER = (ARKIT_INDEX[name] for name in ("browInnerUp", "mouthSmileLeft", "jawOpen", "mouthUpperUpLeft"))
+
+
+def talking(frames: int, *, brow: float = 0.1, brow_mean: float = 0.2, jaw: float = 0.3, upper: float = 0.0,
+            turn: float = 0.05) -> FaceMotion:
+    """Syllables with shut lips between them, brows that go up and down, a head that turns."""
+    time = torch.arange(frames) / 30
+    weights = torch.zeros(frames, 52)
+    weights[:, BROW] = brow_mean + brow * torch.sin(2.1 * time)
+    weights[:, JAW] = jaw * torch.sin(7 * time).clamp(min=0)
+    weights[:, UPPER] = upper * (weights[:, JAW] > 0.1)
+    rotation = torch.zeros(frames, 3)
+    rotation[:, 1] = turn * torch.sin(1.3 * time)
+    return FaceMotion(weights, rotation, torch.zeros(frames, 3))
+
+
+def applied(right: Correction, motion: FaceMotion) -> FaceMotion:
+    return corrected(motion, right.gain, right.offset)
+
+
+def test_mean_and_range_become_the_clips() -> None:
+    clip, made = talking(300, brow=0.15, brow_mean=0.4, jaw=0.45), talking(600, brow=0.08, brow_mean=0.1, jaw=0.3)
+    after = applied(fitted(clip, made), made)
+    assert float(after.expression[:, BROW].mean()) == pytest.approx(float(clip.expression[:, BROW].mean()), abs=0.01)
+    assert float(after.expression[:, BROW].std()) == pytest.approx(float(clip.expression[:, BROW].std()), rel=0.1)
+    before, there, then = (float(m.expression[:, JAW].std()) for m in (made, clip, after))
+    assert abs(then - there) < 0.25 * abs(before - there)
+
+
+def test_shut_lips_stay_shut_whatever_the_clip_shows() -> None:
+    clip = talking(300, jaw=0.6, upper=0.4)
+    clip.expression[:, JAW] += 0.2  # a detector that sees this person's lips apart for ever
+    made = talking(600)
+    after = applied(fitted(clip, made), made)
+    shut = made.expression[:, JAW] == 0
+    assert float(lip_gap_mm(after.expression)[shut].abs().max()) < 0.1
+    assert float(after.expression[~shut][:, UPPER].max()) > 0.1  # but the lip is raised while it speaks
+
+
+def test_closures_and_lids_keep_their_strength() -> None:
+    made = talking(300)
+    columns = [ARKIT_INDEX[name] for name in CLOSURES]
+    made.expression[::7, columns] = 0.6
+    after = applied(fitted(talking(300, jaw=0.1), made), made)
+    assert float((after.expression - made.expression)[::7][:, columns].min()) > -1e-6
+
+
+def test_gaze_and_head_follow_in_range_only_and_short_clips_less() -> None:
+    axis, gaze = 53, ARKIT_INDEX["eyeLookOutLeft"]
+    made = talking(900, turn=0.05)
+    gains = []
+    for frames in (45, 900):
+        clip = talking(frames, turn=0.1)
+        clip.expression[:, gaze] = 0.5  # looks aside for ever: that is where the camera stands
+        right = fitted(clip, made)
+        assert not right.offset[gaze] and not right.offset[52:].any() and float(right.gain[gaze]) < 1
+        gains.append(float(right.gain[axis]))
+    assert 1.0 < gains[0] < gains[1] == pytest.approx(2.0, abs=0.15)
+
+
+def test_without_difference_nothing_changes() -> None:
+    made = talking(600)
+    assert torch.equal(applied(nothing(), made).packed(), made.packed())
+    after = applied(fitted(talking(600), made), made)
+    torch.testing.assert_close(after.expression[:, MANNER], made.expression[:, MANNER], atol=0.01, rtol=0)
+
+
+def test_a_frame_depends_on_itself_alone() -> None:
+    right, made = fitted(talking(300, brow_mean=0.5, jaw=0.5), talking(300)), talking(90)
+    whole = applied(right, made).packed()
+    rows = torch.cat([applied(right, FaceMotion.unpack(made.packed()[t:t + 1])).packed() for t in range(90)])
+    torch.testing.assert_close(rows, whole)
+
+
+def test_spread_is_that_of_windows() -> None:
+    ramp = torch.arange(100.0)[:, None]
+    assert float(spread(ramp, 10)) == pytest.approx(math.sqrt(99 / 12))
+    assert float(spread(ramp, 500)) == pytest.approx(float(ramp.std(correction=0)))
+    assert (gaze_spread(45) < gaze_spread(900)).all()
+
+
+def blinking(count: int, seconds: float) -> Tensor:
+    weights = torch.zeros(int(30 * seconds), 52)
+    for index in range(count):
+        weights[10 + 40 * index:14 + 40 * index, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]] = 1.0
+    return weights
+
+
+def test_blinks_are_counted_with_caution() -> None:
+    usual = BLINKS_PER_S * 60
+    assert blink_rate(blinking(round(usual), 60)) == pytest.approx(1, abs=0.03)
+    assert 1.5 < blink_rate(blinking(2 * round(usual), 60)) < 2
+    assert blink_rate(blinking(0, 1.5)) > 0.8 > blink_rate(blinking(0, 20)) >= 0.4
+
+
+def test_lids_follow_the_rate_and_the_default_is_untouched() -> None:
+    def count(rate: float) -> int:
+        shut = eye_controls(3, 0, 30 * 240, blinks=rate)[:, 0] > 0.5
+        return int((shut[1:] & ~shut[:-1]).sum())
+
+    assert torch.equal(eye_controls(3, 0, 300), eye_controls(3, 0, 300, blinks=1.0))
+    counts = [count(rate) for rate in (0.4, 1.0, 2.0)]
+    assert counts[0] == pytest.approx(0.4 * counts[1], rel=0.3) and counts[2] == pytest.approx(2 * counts[1], rel=0.3)
+
+
+def test_corrections_mix_by_their_shares() -> None:
+    one = Correction(torch.full((FACE_DIM,), 2.0), torch.full((FACE_DIM,), 0.2), 2.0)
+    mixed = mixed_corrections([(one, 0.25), (None, 0.75)])
+    assert mixed is not None and float(mixed.gain[0]) == 1.25 and float(mixed.offset[0]) == pytest.approx(0.05)
+    assert mixed.blinks == 1.25 and mixed_corrections([(None, 1.0)]) is None
+
+
+@pytest.mark.parametrize("name,gain,offset,blinks,message", [
+    ("browInnerUp", MOST_GAIN + 1, 0.0, 1.0, "gains must be"), ("browInnerUp", 1.0, 0.9, 1.0, "offsets within"),
+    ("jawOpen", 1.0, 0.1, 1.0, "lids and the jaw"), ("eyeBlinkLeft", 0.5, 0.0, 1.0, "lids and the jaw"),
+    ("browInnerUp", 1.0, 0.0, 9.0, "rate of blinks"),
+])
+def test_what_would_part_lips_or_lids_is_refused(name: str, gain: float, offset: float, blinks: float, message: str) -> None:
+    right = nothing()
+    right.gain[ARKIT_INDEX[name]], right.offset[ARKIT_INDEX[name]] = gain, offset
+    with pytest.raises(ValueError, match=message):
+        check_correction(Correction(right.gain, right.offset, blinks))
+    check_correction(fitted(talking(120, jaw=0.6), talking(300)))
+    assert len(set(SPEECH) & set(MANNER)) == 0
