@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from chatanyone.vision.response import seen_by_detector
 from motion.template.fit import Camera, HeadFit, fit_frame, fit_head
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, ARKIT_NAMES
@@ -64,7 +65,7 @@ def fit_track(
     after each frame.
     """
     person = _fit_person(template, frames)
-    baseline = _score_baseline(frames, scores)
+    baseline, seen = _score_baseline(frames, scores), seen_by_detector(template)
     blinks = measure_blinks(frames)
     rows: list[tuple[Tensor, Camera, float]] = []
     initial: tuple[Tensor, Camera] | None = None
@@ -77,7 +78,7 @@ def fit_track(
             prior = _with_blinks(prior, blink, person.gain)
             prior, camera, residual = fit_frame(
                 template, person.identity, torch.from_numpy(landmarks), initial, prior, neutral=person.neutral,
-                spread=SPREAD)
+                spread=SPREAD, seen=seen)
             initial = (prior, camera)
         rows.append((_document_weights(prior, blink, person.gain), camera, residual))
         step()

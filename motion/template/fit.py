@@ -106,18 +106,20 @@ def fit_identity(template: HeadTemplate, frames: list[Tensor]) -> Tensor:
 
 def fit_frame(template: HeadTemplate, identity: Tensor, landmarks: Tensor,
               initial: tuple[Tensor, Camera] | None = None, prior: Tensor | None = None,
-              neutral: Tensor | None = None, spread: Tensor | None = None) -> tuple[Tensor, Camera, float]:
+              neutral: Tensor | None = None, spread: Tensor | None = None,
+              seen: Tensor | None = None) -> tuple[Tensor, Camera, float]:
     """Expression and camera of one frame of a known person.
 
     Args: identity ``[I]``; landmarks ``[478, 3]`` px; initial: expression and camera of the frame before (saves rounds);
     prior ``[52]`` mean of the expression prior; neutral ``[V, 3]`` the person's own neutral mesh (of a `HeadFit`) in place
     of the one the identity gives; spread ``[52]`` deviations of the prior, 1 where it is None: of shapes that look alike the
-    one with the larger deviation explains what is seen.
+    one with the larger deviation explains what is seen; seen ``[52, 478, 3]`` metres, template axes: how the detector's points
+    move with each weight, where that is known to be something else than how the template's do.
     Returns: expression ``[52]`` in [0, 1], camera, rms residual in px.
     """
     if neutral is None:
         neutral = template.vertices(identity, torch.zeros(52))
-    problem = _Problem(template, landmarks, neutral=neutral, spread=spread)
+    problem = _Problem(template, landmarks, neutral=neutral, spread=spread, seen=seen)
     _, expression, camera = problem.solve(np.ones(52), prior, rounds=3 if initial else ROUNDS, initial=initial)
     return expression, camera, problem.residual_px(identity, expression, camera)
 
@@ -139,7 +141,7 @@ class _Problem:
     """The landmarks of one frame against the template's, in units of the face width."""
 
     def __init__(self, template: HeadTemplate, landmarks: Tensor, neutral: Tensor | None = None,
-                 spread: Tensor | None = None) -> None:
+                 spread: Tensor | None = None, seen: Tensor | None = None) -> None:
         if landmarks.shape != (478, 3):
             raise ValueError(f"landmarks must be [478, 3] (MediaPipe, px), got {list(landmarks.shape)}.")
         target = landmarks.double().numpy().copy()
@@ -154,7 +156,7 @@ class _Problem:
         self.spread = np.ones(52) if spread is None else spread.double().numpy()
         basis = template.landmarks(template.identity) if neutral is None else torch.zeros(len(template.identity), 478, 3)
         self.identity = basis.double().numpy()
-        self.expression = template.landmarks(template.expression).double().numpy()
+        self.expression = (template.landmarks(template.expression) if seen is None else seen).double().numpy()
 
     def points(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
         return self.mean + np.tensordot(identity, self.identity, 1) + np.tensordot(expression, self.expression, 1)
