@@ -23,13 +23,15 @@ FPS = Fraction(30)
 
 @dataclass(frozen=True)
 class Pair:
-    """reference, target: motion of the same person; samples: the target's sound, 16 kHz; seed: of its blinks and sway."""
+    """reference, target: motion of the same person; reference_samples, samples: their sounds, 16 kHz; seed: of the target's
+    blinks and sway."""
 
     name: str
     reference: FaceMotion
     target: FaceMotion
     samples: NDArray[np.float32]
     seed: int
+    reference_samples: NDArray[np.float32]
 
 
 def pair(index: int) -> Pair:
@@ -41,11 +43,11 @@ def pair(index: int) -> Pair:
     seed = FIRST_SEED + 10 * index
     try:
         with Espeak() as client:
-            reference, _ = _performed(client, seed, seed + 1)
+            reference, sound = _performed(client, seed, seed + 1)
             target, samples = _performed(client, seed, seed + 2)
     except (ValueError, OSError) as error:
         raise ConfigError(f"the performer speaks by espeak-ng ({error}); pip install 'chatanyone[evaluate]'") from None
-    return Pair(f"person {index}", reference, target, samples, seed + 2)
+    return Pair(f"person {index}", reference, target, samples, seed + 2, sound)
 
 
 def _performed(client: Espeak, person: int, words: int) -> tuple[FaceMotion, NDArray[np.float32]]:
