@@ -32,7 +32,7 @@ MOST_MOUTH_GAIN = 2.0  # as far as the dial of the mouth goes
 MOST_OFFSET, MOST_LIP_OFFSET = 0.4, 0.25
 FLOOR = 0.015  # of deviations, weights: below it a detector's trembling is compared with a net's
 PRIOR_FRAMES = 60
-MOST_GAZE_GAIN = 1.5
+MOST_GAZE_GAIN, MOST_HEAD_GAIN = 1.5, 1.8  # beyond it a short clip of somebody who leans forward made a portrait rock
 GAZE_FRAMES = 3600
 # Deviation of the four weights of an axis ÷ that of its control: the shipped net's, over two minutes with three seeds.
 GAZE_WEIGHTS = (0.30, 0.29)
@@ -87,7 +87,7 @@ def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
     gain, offset = torch.ones(FACE_DIM), torch.zeros(FACE_DIM)
     gain[MANNER] = ((there**2 + FLOOR**2) / (here**2 + FLOOR**2)).sqrt()[MANNER].clamp(LEAST_GAIN, MOST_GAIN)
     for i in range(EXPRESSION_DIM, FACE_DIM):
-        gain[i] = _cautious(there[[i]], here[[i]], size)
+        gain[i] = _cautious(there[[i]], here[[i]], size).clamp(max=MOST_HEAD_GAIN)
     for columns, usual in zip((_ACROSS, _UP_DOWN), gaze_spread(min(size, GAZE_FRAMES))):
         gain[columns] = _cautious(there[columns], usual[None], size).clamp(max=MOST_GAZE_GAIN)
     gain[SPEECH] = _ratio(there[SPEECH], here[SPEECH]).clamp(LEAST_GAIN, MOST_MOUTH_GAIN)

@@ -66,7 +66,7 @@ def measure(session: Session) -> Outcome:
     rows = [Measure(f"{group}: dial against deviation, Spearman", values, "", "networks", "smallest", must=at_least(1.0))
             for group, values in by_motion.items()]
     rows.append(Measure("closures kept at other dials", {name: 100 * v for name, v in kept.items()}, "%", must=at_least(90)))
-    rows += _seen(session, variant, voices[0])
+    rows += _seen(session, GEOMETRY, voices[0])  # pictures as the program ships
     dials = ", ".join(f"{dial:g}" for dial in DIALS)
     about = f"dials {dials}; motion of {len(voices)} voices, pictures of up to {PORTRAITS} portraits"
     return Outcome("intensity", TITLE, rows, about)
