@@ -36,6 +36,7 @@ _FIRST_STEPS = 3  # of an engine: they fill its caches and say nothing of the ne
 _SETTLING_UNITS = 12  # of an engine: caches fill, other programs make room; misses of that time do not lower the rate
 MISSES, WITHIN_UNITS = 6, 45  # so many underruns within six seconds lower the rate (our choice)
 _STUCK_S = 0.4
+_REDRAWING = 0.8  # of the time for drawing a unit, until it was measured
 _WARNING_UNITS = 450
 
 
@@ -101,7 +102,23 @@ class Pacer:
         """Silence and a closing mouth from the next unit on, if the engine is quick enough also in units that are ready."""
         self._track.cut()
         if self._engine is not None:
-            self._engine.cut(self._number - self.ahead)
+            self._engine.cut(self._again_from())
+
+    def _again_from(self) -> int:
+        """The first step whose pictures can be drawn again before they are due; none where that would make the next unit
+        late, which keeps an open mouth for longer than it could close it."""
+        busy, drawing = self.stats.percentile("busy", 50), self.stats.percentile("drawing", 50)
+        again = self.stats.percentile("redrawing", 95, last=16)
+        takes = again if again is not None else _REDRAWING * (drawing or busy or 0.0)
+        free = asyncio.get_running_loop().time()
+        if self._sent:
+            free = max(free, self._sent[0] + len(self._sent) * (busy or 0.0))
+        first = self._number - self.ahead
+        while first < self._number and free + takes > due_s(self.slot + self.ahead + first - self._number, self.start_s):
+            first += 1
+        ends = free + takes * (self._number - first)
+        following = due_s(self.slot + self.ahead, self.start_s) - (self.stats.percentile("busy", 95, last=64) or 0.0)
+        return first if ends <= following else self._number
 
     def set_pictures(self, pictures: int) -> None:
         self.pictures = pictures

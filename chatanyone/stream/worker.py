@@ -94,11 +94,13 @@ class _Session:
         cuts, unsent = self._ring.last_cut
         if cuts == self._cuts:
             return
-        self._cuts, started = cuts, time.perf_counter()
+        self._cuts = cuts
+        started = time.perf_counter()
         for number, pictures in self._drawer.redraw(unsent, self._cut_before):
             slot = self._ring.redrawn[number % len(self._ring.redrawn)]
             self._ring.slot(slot, len(pictures))[:] = pictures
             yield "made", number, slot, len(pictures), time.perf_counter() - started, {}
+            started = time.perf_counter()
 
 
 def exit_with_parent() -> None:

@@ -159,7 +159,7 @@ def test_synthesised_speech_waits_for_room() -> None:
     assert 5.5 < run(main()) < 7
 
 
-@pytest.mark.parametrize("pictures, work_s, shut_ms", [(4, 0.09, 190), (4, 0.03, 155), (2, 0.09, 190), (1, 0.09, 230)])
+@pytest.mark.parametrize("pictures, work_s, shut_ms", [(4, 0.09, 195), (4, 0.03, 182), (2, 0.09, 195), (1, 0.09, 230)])
 def test_interruption_stops_sound_and_mouth_and_tells_how_much_was_heard(pictures: int, work_s: float, shut_ms: float) -> None:
     """At every phase of a unit, with a renderer that draws one picture after the other."""
     sound_ms, mouth_ms = [], []
