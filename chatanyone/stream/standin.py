@@ -27,7 +27,7 @@ _CHIRP_S = 0.03
 _MOUTH_GAIN = 3.0
 _COLUMNS, _ROWS, _CHECK_BITS = 8, 4, 8
 _POINTS = 5  # looked at across each block
-_KEPT_UNITS = 2
+_KEPT_UNITS, _REDRAWING = 2, 0.8
 _NUMBER_BITS = _COLUMNS * _ROWS - _CHECK_BITS
 
 
@@ -120,12 +120,12 @@ class StandInEngine:
         self._loop.call_at(self._free_s, self._answer, step, work_s, frames)
 
     def cut(self, unsent: int) -> None:
-        """What is drawn already is drawn again after what is in work, in a third of the time, as the renderer does it."""
+        """What is drawn already is drawn again after what is in work, in 0.8 of the time, as the renderer does it."""
         self._hold.cut(self._steps)
         work_s = self._work_s(max(self._steps - 1, 0))
         if work_s >= 0 and self._steps > unsent:
-            self._free_s = max(self._loop.time(), self._free_s) + work_s / 3
-            self._loop.call_at(self._free_s, self._redraw, unsent, work_s / 3)
+            self._free_s = max(self._loop.time(), self._free_s) + _REDRAWING * work_s
+            self._loop.call_at(self._free_s, self._redraw, unsent, _REDRAWING * work_s)
 
     def crash(self) -> None:
         """Dies, as a process would."""

@@ -213,6 +213,7 @@ async def _interrupted(after_s: float, pictures: int, work_s: float) -> tuple[fl
     assert session.turn == 2
     await session.speak(tone(1), 3)  # of nobody's turn: dropped
     units = await reading
+    assert session.stats()["underruns"] == 0, "drawing again made a unit late"
     speaking.cancel()
     await session.close()
     start = units[0][0]
