@@ -36,7 +36,7 @@ from render.training.rocketbox import Area
 from render.types import RenderDrive
 
 SIZE = (512, 768)  # width, height
-EVERY, MOST = 6, 40  # frames between two pairs of a film, pairs of a film
+EVERY, MOST = 4, 200  # frames between two pairs of a film, pairs of a film
 # MediaPipe's landmarks around lips and eyes.
 _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 _EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
