@@ -16,7 +16,7 @@ from chatanyone.evaluation.lips import Image, Points
 from chatanyone.evaluation.measures import Measure, Outcome, at_least
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import spearman
-from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, Motion, Variant
+from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, UPPER_BODY, Motion, Variant
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
 from motion.style import GROUPS, apply_dials
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS
@@ -24,7 +24,8 @@ from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS
 TITLE = "Intensity by group"
 NEEDS: tuple[str, ...] = ("portraits", "voices")
 DIALS = (0.0, 0.5, 1.0, 1.5, 2.0)
-SEEN = ("mouth", "brows", "head")  # what MediaPipe reads surely enough
+READ = ("mouth", "brows", "head")  # what MediaPipe reads surely enough; of the others, how much the pictures change
+UPPER = ("shoulders", "hands")  # seen in pictures of the upper body only
 PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 9
 _BROWS, _EYES = [105, 66, 107, 334, 296, 336], [33, 133, 362, 263]
 _LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
@@ -100,24 +101,43 @@ def dialled(natural: Motion, group: str, dial: float) -> Motion:
 
 def _seen(session: Session, variant: Variant, voice: Path) -> list[Measure]:
     """The same in pictures, by MediaPipe's landmarks."""
-    found: dict[str, dict[str, float]] = {group: {} for group in SEEN}
+    found: dict[str, dict[str, float]] = {group: {} for group in GROUPS}
     for path in session.progress("intensity, pictures", session.some(session.inputs.portraits, PORTRAITS)):
         row = session.item("intensity", path.stem, (_SELF, motions, lips),
                            lambda: _pictures(session, variant, path, voice), files=[path, voice], variant=variant)
-        for group in SEEN:
+        for group in GROUPS:
             found[group][path.stem] = spearman(DIALS, row[group])
     return [Measure(f"{group}: dial against what is seen, Spearman", values, "", statistic="smallest", must=at_least(1.0))
             for group, values in found.items()]
 
 
 def _pictures(session: Session, variant: Variant, path: Path, voice: Path) -> dict[str, Any]:
-    natural, portrait = _natural(session, variant, voice), session.studio.portrait(path, HEAD)
-    scene = session.studio.engine(variant).stages.scene(portrait)
+    """Each group alone: beside a talking mouth and a moving head a brow's change is lost in what landmarks make of them."""
+    natural, scene_of = _natural(session, variant, voice), session.studio.engine(variant).stages.scene
     found: dict[str, list[float]] = {}
-    for group in SEEN:
-        films = [_frames(scene, dialled(natural, group, dial)) for dial in DIALS]
-        found[group] = [seen_deviation([p for p in lips.follow_face(film) if p is not None], group) for film in films]
+    for size, groups in ((HEAD, [g for g in GROUPS if g not in UPPER]), (UPPER_BODY, UPPER)):
+        scene = scene_of(session.studio.portrait(path, size))
+        for group in groups:
+            films = [_frames(scene, alone(natural, group, dial)) for dial in DIALS]
+            if group in READ:
+                found[group] = [seen_deviation([p for p in lips.follow_face(film) if p is not None], group) for film in films]
+            else:
+                found[group] = [picture_deviation(film) for film in films]
     return found
+
+
+def alone(natural: Motion, group: str, dial: float) -> Motion:
+    """One group at its dial and nothing else: other groups, blinks and gaze rest."""
+    still = {name: values.copy() for name, values in natural.items()}
+    events = [index for name, index in ARKIT_INDEX.items() if name in _LIDS or name.startswith("eyeLook")]
+    still["expression"][:, events] = 0
+    face, body = apply_dials(*motions.split(still), groups={**{other: 0.0 for other in GROUPS}, group: dial})
+    return motions.joined(face, body)
+
+
+def picture_deviation(film: list[Image]) -> float:
+    """Mean over all pixels of their colours' deviation over time, of 255."""
+    return float(np.stack(film).astype(np.float32).std(axis=0).mean())
 
 
 def _frames(scene: Any, moved: Motion) -> list[Image]:

@@ -105,6 +105,20 @@ def test_what_is_seen_of_a_group() -> None:
     assert intensity.seen_deviation([still, turned], "head") == pytest.approx(0.04)
 
 
+def test_a_group_alone_leaves_nothing_else_moving() -> None:
+    moved = {"expression": np.full((4, 52), 0.2, np.float32), "rotation": np.full((4, 3), 0.1, np.float32),
+             "translation": np.zeros((4, 3), np.float32), "body": np.full((4, 14, 3), 0.1, np.float32),
+             "hands": np.full((4, 2, 51), 0.1, np.float32)}
+    brows = intensity.alone(moved, "brows", 1.5)
+    moving = {name for name, index in ARKIT_INDEX.items() if brows["expression"][0, index] != 0}
+    assert moving - {name for name in moving if name.startswith("mouthPress") or name.startswith("mouthRoll")} == {
+        name for name in ARKIT_INDEX if name.startswith("brow")}  # what closes lips stays
+    assert not brows["rotation"].any() and not brows["hands"].any() and not brows["body"].any()
+    assert intensity.alone(moved, "hands", 1.0)["hands"].any()
+    flicker = [np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 8, np.uint8)]
+    assert intensity.picture_deviation(flicker) == pytest.approx(4) and intensity.picture_deviation(flicker[:1] * 3) == 0
+
+
 def test_dialled_motion_is_what_the_dial_gives() -> None:
     moved = {"expression": np.full((4, 52), 0.2, np.float32), "rotation": np.full((4, 3), 0.1, np.float32),
              "translation": np.zeros((4, 3), np.float32), "body": np.zeros((4, 14, 3), np.float32),
