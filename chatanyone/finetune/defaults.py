@@ -8,5 +8,5 @@ _COMMON: dict[str, Any] = dict(warmup_steps=50, weight_decay=0.0, ema_decay=0.99
                                save_minutes=1.0, patience=6)
 DEFAULTS: dict[str, dict[str, Any]] = {
     "motion-face": {**_COMMON, "steps": 3000, "batch": 64, "learning_rate": 3e-5, "validate_every": 100},
-    "render": {**_COMMON, "steps": 2000, "learning_rate": 2e-5, "validate_every": 100},
+    "render": {**_COMMON, "steps": 2000, "learning_rate": 5e-4, "ema_decay": 0.995, "validate_every": 200},
 }
