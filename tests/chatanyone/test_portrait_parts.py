@@ -96,7 +96,7 @@ def test_beyond_the_picture_the_background_goes_on_out_of_focus_and_without_the_
     plate = background_plate(image, matte, real)
     assert np.abs(plate[30, :25] - 0.2).max() < 0.05 and np.abs(plate[30, 60:] - 0.8).max() < 0.05
     assert plate[..., 0].max() - plate[..., 1].min() < 0.65  # nothing red
-    steps = [np.abs(np.diff(plate[row, :, 0])).max() for row in (60, 30, 4)]
+    steps = [float(np.abs(np.diff(plate[row, :, 0])).max()) for row in (60, 30, 4)]
     assert steps[0] > 2 * steps[1] > 2.2 * steps[2]
     assert np.abs(plate[36:44] - plate[35:43]).max() < 0.1  # no line where the picture ends
 
