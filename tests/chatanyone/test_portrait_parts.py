@@ -106,7 +106,7 @@ def test_edges_of_the_background_go_on_behind_the_person() -> None:
     image = np.full((384, 256, 3), 0.85, np.float32)
     image[150:] = (0.1, 0.35, 0.3)
     matte = np.roll(disc(384, 256, 70, 1), 150 - 192, 0)
-    image += matte[..., None] * (np.float32([0.9, 0.2, 0.2]) - image)
+    image += matte[..., None] * (np.array([0.9, 0.2, 0.2], np.float32) - image)
     outline = int(np.flatnonzero(matte[150] > 0.02)[0])
 
     def edge(structured: bool) -> float:
