@@ -18,6 +18,7 @@ from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import spearman
 from chatanyone.evaluation.studio import GEOMETRY, HEAD, NETWORKS, UPPER_BODY, Motion, Variant
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
+from chatanyone.vision import face_landmarks
 from motion.style import GROUPS, apply_dials
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS
 
@@ -29,6 +30,7 @@ UPPER = ("shoulders", "hands")  # seen in pictures of the upper body only
 PORTRAITS, VOICES, SECONDS, EVERY = 6, 4, 6.0, 9
 _BROWS, _EYES = [105, 66, 107, 334, 296, 336], [33, 133, 362, 263]
 _LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
+_SETTLED = 3  # looks at a picture
 _SELF = sys.modules[__name__]
 Array = NDArray[np.float64]
 
@@ -120,10 +122,18 @@ def _pictures(session: Session, variant: Variant, path: Path, voice: Path) -> di
         for group in groups:
             films = [_frames(scene, alone(natural, group, dial)) for dial in DIALS]
             if group in READ:
-                found[group] = [seen_deviation([p for p in lips.follow_face(film) if p is not None], group) for film in films]
+                found[group] = [seen_deviation(_found(film), group) for film in films]
             else:
                 found[group] = [picture_deviation(film) for film in films]
     return found
+
+
+def _found(film: list[Image]) -> list[Points]:
+    """Landmarks of each picture, all looked for from those of the first: following from one picture to the next, they went on
+    swinging about a face at rest by as much as a brow moves."""
+    start = next((points for points in lips.follow_face(film[:1] * _SETTLED) if points is not None), None)
+    return [] if start is None else [points for picture in film
+                                     if (points := face_landmarks(picture, start, _SETTLED)) is not None]
 
 
 def alone(natural: Motion, group: str, dial: float) -> Motion:
