@@ -58,6 +58,19 @@ def test_a_wrong_file_gets_a_sentence(visit: Any, name: str, data: bytes, kind: 
         assert page.is_hidden("#upload")
 
 
+@pytest.mark.parametrize("width, height", [(1280, 800), (360, 640)])
+def test_a_notice_covers_nothing_one_needs_in_a_call(visit: Any, width: int, height: int) -> None:
+    with visit(width, height) as page:
+        steps.start(page, "say")
+        page.click("#tab-talk")
+        page.evaluate("import('/static/dom.js').then(({ tell }) => tell('A sentence, long enough for two lines. '.repeat(2)))")
+        lowest = page.evaluate("document.querySelector('#notice').getBoundingClientRect().bottom")
+        assert lowest > 0
+        for needed in ("#say", "#interrupt", "#caption"):
+            assert page.evaluate(f"document.querySelector('{needed}').getBoundingClientRect().top") >= lowest, needed
+        steps.stop(page)
+
+
 def test_a_blocked_microphone_gets_a_sentence(visit: Any) -> None:
     with visit(prepare=NO_MICROPHONE) as page:
         steps.choose_mode(page, "mirror")
