@@ -18,10 +18,12 @@ from tests.helpers.page import receiver, steps
 from tests.helpers.page.firefox import FIREFOX, Page, firefox
 
 SECONDS = 5
-LOUD = 0.01
-# Of speech more than half is loud; of the second after the button only a chirp of the stand-in, 30 ms, as polls see it.
-SPEECH_S, CHIRP_S = 0.5, 0.12
-STOPPED_S = 0.6  # the promised 150 ms, the jitter buffer, the way, and a busy machine
+# Firefox's level holds the loudest for 0.1 s, then falls to a quarter each 0.1 s: what follows speech must not count,
+# and the stand-in's chirp of 30 ms counts as 0.2 s. Of speech more than half is loud.
+LOUD, SPEECH_S, CHIRP_S = 0.12, 0.5, 0.35
+STOPPED_S = 0.5  # the promised 150 ms, the jitter buffer and the way
+LATEST_S = 1.5  # however busy the machine is
+TRIES = 3  # it may spoil one
 PROBE = Path(receiver.__file__).with_name("probe.js")
 LISTEN = """globalThis.heard = [];
     globalThis.ear = setInterval(async () => (await chatanyone.talk.call.peer.getStats()).forEach((row) => {
@@ -81,18 +83,30 @@ def test_lips_and_sound_are_told(page: Any) -> None:
 def test_sound_arrives_and_the_button_silences(page: Any) -> None:
     steps.choose_mode(page, "say")
     steps.mute(page)
+    soon: list[bool] = []
+    while not any(soon) and len(soon) < TRIES:
+        soon.append(interrupted_soon(page))
+    assert soon[-1]
+    assert page.evaluate("document.querySelectorAll('#conversation .person.cut').length") == len(soon)
+
+
+def interrupted_soon(page: Any) -> bool:
+    """Types, interrupts what is said of it; whether it was silent as soon as it should be. Silent it must be in any case."""
     page.click("#tab-talk")
     page.fill("#say", "This sentence is long on purpose, so that there is enough of it left to be interrupted. " * 2)
     page.press("#say", "Enter")
     page.wait_for_selector("html[data-person=speaking]")
     page.wait_for_timeout(2500)
     page.click("#interrupt")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(3000)
     pressed_s = page.evaluate("pressed") / 1000
     at, length, level = loudness(page)
-    loud = np.where(level > LOUD, length, 0)
-    print("loud, each tenth of a second from a second before:",
-          [round(float(loud[(at > t) & (at <= t + 0.1)].sum()), 2) for t in pressed_s + np.arange(-1, 1.9, 0.1)])
-    assert loud[(at > pressed_s - 1) & (at <= pressed_s)].sum() > SPEECH_S
-    assert loud[(at > pressed_s + STOPPED_S) & (at <= pressed_s + STOPPED_S + 1)].sum() < CHIRP_S
-    assert page.evaluate("document.querySelectorAll('#conversation .person.cut').length") == 1
+    after_s = at - pressed_s
+
+    def loud_s(start_s: float) -> float:
+        return float(length[(level > LOUD) & (after_s > start_s) & (after_s <= start_s + 1)].sum())
+
+    print("loud in the second that begins 0, 0.1, 0.2 … s after the button:", [round(loud_s(0.1 * n), 2) for n in range(8)])
+    assert loud_s(-1) > SPEECH_S
+    assert loud_s(LATEST_S) < CHIRP_S
+    return loud_s(STOPPED_S) < CHIRP_S
