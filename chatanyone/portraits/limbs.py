@@ -84,7 +84,7 @@ def _behind(foreground: Image, matte: Mask, covered: Bits) -> tuple[Image, Mask]
     alpha = membrane(np.repeat(np.where(known, matte, 0)[..., None], 3, 2).astype(np.float32), known)[..., 0]
     alpha = np.where(known, matte, _smooth((alpha - 0.4) / 0.2)).astype(np.float32)
     unknown = np.maximum(covered.astype(np.float32), (matte < 0.95).astype(np.float32))
-    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_), structured=False), alpha
+    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_)), alpha
 
 
 def _limb_matte(image: Image, matte: Mask, arm: Arm) -> Mask:

@@ -10,23 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_COARSE = 6.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
+_COARSE = 2.5  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
 _DETAIL_REACH = 34.0  # px at 512 wide
-_PIECES = 3.0  # how much smaller pieces of the background are laid
-_RIM = (3.0, 12.0, 24.0, 44.0)  # px at 512 wide behind the outline: the smooth continuation hands over to them, and back
-_EDGE = 0.06  # difference of laid and smooth continuation that is an edge of the background, not its texture
 _FOCUS_LOST = 0.15  # px of blur for each px beyond the picture
 
 Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
 Mask = NDArray[np.float32]  # [H, W] in [0, 1]
 
 
-def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0, structured: bool = True) -> Image:
-    """``[H, W, 3]``: the picture where neither person nor missing pixels are, a continuation elsewhere.
+def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0) -> Image:
+    """``[H, W, 3]``: the picture where neither person nor missing pixels are, a smooth continuation elsewhere.
 
-    real: ``[H, W]`` which pixels the picture has; structured: edges of the background (a board, a window) go on behind the
-    person's rim as the rest of the picture shows them; else, and deeper, the continuation is smooth. It carries the grain
-    of the known background.
+    real: ``[H, W]`` which pixels the picture has. The continuation carries the grain of the known background.
     """
     H, W, _ = image.shape
     reach = max(round(W / 512 * 8), 1)  # no person's colour may leak: resampling and lens blur spread it some pixels
@@ -41,52 +36,10 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     filled[inside] = membrane(coarse[inside], known[inside])
     _continue_beyond(filled, real)
     detail, share = _mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512)
-    if structured:
-        _lay_edges(image, filled, detail, share, known, inside)
     filled += detail + _grain(image, known, seed)[..., None] * np.where(known, 0, 1 - share)[..., None]
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
     weight = np.where(known, np.clip(2 * weight - 1, 0, 1), 0)[..., None]
     return np.clip(weight * image + (1 - weight) * filled, 0, 1).astype(np.float32)
-
-
-def _lay_edges(image: Image, filled: Image, detail: Image, share: Mask, known: NDArray[np.bool_],
-               inside: tuple[NDArray[np.int64], ...]) -> None:
-    """Edges of the background laid over its smooth continuation; where that has only texture, nothing changes. In place."""
-    scale = known.shape[1] / 512
-    laid = _pieces(image[inside], filled[inside], known[inside], scale)
-    if laid is None:
-        return
-    rim, near = laid
-    edge = cv2.GaussianBlur(np.abs(rim - filled[inside]).max(axis=-1), (0, 0), _COARSE * scale)
-    near = near * np.clip(2 * edge / _EDGE - 0.5, 0, 1)
-    filled[inside] += near[..., None] * (rim - filled[inside])
-    detail[inside] *= 1 - near[..., None]
-    share[inside] *= 1 - near
-
-
-def _pieces(image: Image, smooth: Image, known: NDArray[np.bool_], scale: float) -> tuple[Image, Mask] | None:
-    """The rim of the unknown part laid with shifted pieces of the known one, and how much of them to take ``[H, W]``.
-
-    Shift maps (Pritch et al., "Shift-map image editing", ICCV 2009; OpenCV's xphoto), at a third of the size: what shows is
-    a band of some thirty pixels, mostly out of focus. None where OpenCV lacks them, or too little is known.
-    """
-    xphoto = getattr(cv2, "xphoto", None)
-    H, W = known.shape
-    size = max(round(W / (_PIECES * scale)), 1), max(round(H / (_PIECES * scale)), 1)
-    seen = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    if xphoto is None or min(size) < 16 or seen.mean() < 0.1 or seen.all():
-        return None
-    small, calm = (cv2.resize(np.clip(x, 0, 1), size, interpolation=cv2.INTER_AREA) for x in (image, smooth))
-    depth = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 5) * _PIECES
-    deep = depth > _RIM[-1]
-    source = cv2.cvtColor((np.where(deep[..., None], calm, small) * 255).astype(np.uint8), cv2.COLOR_RGB2Lab)
-    out = np.zeros_like(source)
-    xphoto.inpaint(source, ((seen | deep) * np.uint8(255)), out, xphoto.INPAINT_SHIFTMAP)
-    rgb = cv2.cvtColor(out, cv2.COLOR_Lab2RGB).astype(np.float32) / 255
-    near = np.interp(depth, _RIM, (0, 1, 1, 0)).astype(np.float32)
-    near *= out.any(axis=-1)  # black is where no piece was found
-    rim, near = (cv2.resize(x, (W, H), interpolation=cv2.INTER_LINEAR) for x in (rgb, near))
-    return rim, near
 
 
 def _continue_beyond(image: Image, real: NDArray[np.bool_]) -> None:

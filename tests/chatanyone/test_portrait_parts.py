@@ -101,21 +101,6 @@ def test_beyond_the_picture_the_background_goes_on_out_of_focus_and_without_the_
     assert np.abs(plate[36:44] - plate[35:43]).max() < 0.1  # no line where the picture ends
 
 
-def test_edges_of_the_background_go_on_behind_the_person() -> None:
-    """A dark board on a bright wall; its upper edge runs behind a head and stays an edge near the head's outline."""
-    image = np.full((384, 256, 3), 0.85, np.float32)
-    image[150:] = (0.1, 0.35, 0.3)
-    matte = np.roll(disc(384, 256, 70, 1), 150 - 192, 0)
-    image += matte[..., None] * (np.array([0.9, 0.2, 0.2], np.float32) - image)
-    outline = int(np.flatnonzero(matte[150] > 0.02)[0])
-
-    def edge(structured: bool) -> float:
-        plate = background_plate(image, matte, np.ones(matte.shape, bool), structured=structured)
-        return float(np.abs(np.diff(plate[135:165, outline + 10, 0])).max())
-
-    assert edge(True) > 1.5 * edge(False)
-
-
 def test_foreground_is_free_of_the_old_background() -> None:
     alpha = disc(128, 128, 40, 10)
     foreground, background, image = scene(alpha)
