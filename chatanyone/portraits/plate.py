@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_COARSE = 2.5  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
+_COARSE = 3.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
 _DETAIL_REACH = 34.0  # px at 512 wide
 _FOCUS_LOST = 0.15  # px of blur for each px beyond the picture
 
