@@ -93,6 +93,9 @@ class Portraits:
     async def _make_ready(self, entry: Entry) -> None:
         entry.thumbnail = await asyncio.to_thread(content.thumbnail, entry.source)
         entry.result = await self._prepare(entry.source)
+        framed = Path(entry.result).with_suffix(".jpg") if isinstance(entry.result, Path) else entry.source
+        if framed != entry.source and framed.is_file():  # cut as in a call, so that the person does not jump when it begins
+            entry.thumbnail = await asyncio.to_thread(content.thumbnail, framed)
 
 
 def demo_picture(folder: Path) -> Path | None:

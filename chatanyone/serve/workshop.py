@@ -40,7 +40,7 @@ class Workshop:
         self._busy = asyncio.Lock()
 
     async def portrait(self, picture: Path) -> Path:
-        """A picture → the file of a prepared portrait.
+        """A picture → the file of a prepared portrait; beside it, as .jpg, the picture as a call will show it.
 
         Raises:
             ChatAnyoneError: it shows nobody the way the renderer needs.
@@ -110,6 +110,8 @@ class Workshop:
 
 def prepare(picture: Path, size: tuple[int, int], config: Config, target: Path) -> None:
     """Writes the prepared portrait; takes it from the cache where it was prepared before."""
+    from PIL import Image
+
     from chatanyone.media.image import read_image
     from chatanyone.portrait import default_cache_dir, prepare_portrait
 
@@ -117,6 +119,8 @@ def prepare(picture: Path, size: tuple[int, int], config: Config, target: Path) 
     try:
         portrait = prepare_portrait(read_image(picture), size, cache_dir=config.render.cache or default_cache_dir())
         portrait.save(target)
+        pixels = portrait.image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        Image.fromarray(pixels).save(target.with_suffix(".jpg"), quality=92)
     except ChatAnyoneError as error:
         raise MediaError(str(error)) from None
 

@@ -134,6 +134,7 @@ def main(folder: Path) -> None:
     for name, values in results.items():
         found |= {f"{name}/{key}": value.detach().clone().contiguous() for key, value in values.items()}
     save_file(found, str(folder / f"rank{processes.rank}.safetensors"))
+    processes.wait()  # as the program does: who leaves first must not leave another in the middle of a sum
     processes.end()
 
 

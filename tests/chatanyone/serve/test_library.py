@@ -12,7 +12,7 @@ from chatanyone.errors import ConfigError, MediaError, PortraitError
 from chatanyone.live_config import LimitsConfig
 from chatanyone.serve import content
 from chatanyone.serve.library import Entry, Library, _shown_name
-from chatanyone.serve.portraits import Portraits
+from chatanyone.serve.portraits import Portraits, as_it_is
 from chatanyone.serve.refusals import Refused
 from tests.helpers.media import gradient, png_header, write_picture
 
@@ -100,6 +100,27 @@ def test_the_house_folder(tmp_path: Path) -> None:
         assert [one.name for one in portraits.library.seen_by(None)][-1] == "Eileen Collins"
         await portraits.library.close()
         assert (house / "Ada_L.png").exists()
+
+    asyncio.run(body())
+
+
+def test_the_gallery_shows_a_person_as_a_call_will(tmp_path: Path) -> None:
+    """What preparation lays beside the portrait is the thumbnail; its shape tells them apart."""
+    async def frame(picture: Path) -> Path:
+        Image.fromarray(gradient(300, 200)).save(tmp_path / "ada-200x300.jpg")
+        return tmp_path / "ada-200x300.safetensors"
+
+    async def body() -> None:
+        Image.fromarray(gradient(300, 300)).save(tmp_path / "ada.png")
+        for prepare, shape in ((frame, 2 / 3), (as_it_is, 1.0)):
+            portraits = Portraits(LimitsConfig(), tmp_path, prepare)
+            entry = portraits.library.add(Entry("ada", "Ada", tmp_path / "ada.png"))
+            shown = (await portraits.library.ready(entry.id)).thumbnail
+            assert shown is not None
+            (tmp_path / "shown").write_bytes(shown)
+            width, height = Image.open(tmp_path / "shown").size
+            assert width / height == pytest.approx(shape, abs=0.01)
+            await portraits.library.close()
 
     asyncio.run(body())
 
