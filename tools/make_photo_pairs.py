@@ -105,10 +105,19 @@ def main() -> None:
     if not photos or not voices:
         sys.exit(f"make_photo_pairs: found {len(photos)} photographs and {len(voices)} sounds; both are needed")
     torch.set_num_threads(1)
-    first, step = (int(value) for value in arguments.part.split("/"))
+    try:
+        first, step = (int(value) for value in arguments.part.split("/"))
+    except ValueError:
+        first = step = 0
+    if not 0 <= first < step:
+        sys.exit(f"make_photo_pairs: --part must be I/N with I below N, such as 0/2, not {arguments.part}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
     templates = load_templates()
     chosen = voices[::max(len(voices) // VOICES, 1)][:VOICES]
-    pool = moments(prepare_portrait(read_image(photos[0]), SIZE), chosen)
+    try:
+        pool = moments(prepare_portrait(read_image(photos[0]), SIZE), chosen)
+    except ChatAnyoneError as error:
+        sys.exit(f"make_photo_pairs: {photos[0].name}, whose person acts for all: {error}")
     for index in tqdm(range(first, len(photos), step), unit="photo"):
         split = "held_out" if index % HELD_OUT == HELD_OUT - 1 else "train"
         done = arguments.output / f"{split}_{photos[index].stem}.done"

@@ -40,7 +40,8 @@ class PersonRenderTask:
     def __init__(self, folder: Path, weights: str) -> None:
         config, tensors = load_weights(weights, kind=self.kind)
         self._tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-        self.inner = RenderTask(folder, sizes=config, weights=WEIGHTS)
+        # What ships leaves the inside of the mouth to geometry; this person's films show this person's teeth.
+        self.inner = RenderTask(folder, sizes={**config, "mouth": 1.0}, weights=WEIGHTS)
         self.config = self.inner.config
 
     def build(self) -> nn.Module:

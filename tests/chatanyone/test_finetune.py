@@ -292,6 +292,16 @@ def test_sheets_are_pictures(tmp_path: Path) -> None:
     assert sheets.instants(90)[0] == 0 and sheets.instants(90)[-1] == 89
 
 
+def test_one_persons_films_teach_the_inside_of_the_mouth(tmp_path: Path) -> None:
+    """What ships leaves it to geometry, for the people it was trained on are others."""
+    from chatanyone.build import SHIPPED, weights_path
+    from chatanyone.finetune.render import PersonRenderTask
+
+    (tmp_path / "train_000.safetensors").touch()
+    task = PersonRenderTask(tmp_path, str(weights_path("render", SHIPPED)))
+    assert task.config["mouth"] == 1.0 and task.build().mouth == 1.0
+
+
 def test_areas_follow_the_landmarks() -> None:
     points = np.zeros((478, 3), np.float32)
     angle = np.linspace(0, 2 * math.pi, 478)
