@@ -24,21 +24,22 @@ OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379
         172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 OUTLINE = OVAL
 HAIR_RAYS = 15
-SCALP_POINTS = 16
+DOME = 0.9  # of a half ball: how far the hair stands before its silhouette
 # These open the mouth: motion sets them outright, so that speech can close a mouth the picture shows open. All other
 # weights of the picture's own expression stay and motion adds to them.
 ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDownLeft", "mouthLowerDownRight",
             "mouthUpperUpLeft", "mouthUpperUpRight")
-# A warped picture keeps its shading, so detectors read less turn than its points make: of 10 degrees MediaPipe's landmarks
-# give back about 7.5 of pitch and 8 of yaw, its head matrix 6 of both. Drawn this much larger, what is set comes back
-# (calibrated with `chatanyone evaluate --only commands`; our choice).
-POSE_GAIN = (1.3, 1.22, 1.0)  # pitch, yaw, roll
+# A warped picture keeps its shading, so detectors read less nodding than its points make: drawn this much larger, what is set
+# comes back (calibrated with `chatanyone evaluate --only commands`; our choice). Yaw comes back by itself.
+POSE_GAIN = (1.25, 1.0, 1.0)  # pitch, yaw, roll
 DISTANCE_M = 0.8  # of head and camera, as in tracking_fit: what turns a head that comes nearer into a larger one
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 THROAT = 0.06  # metres
 CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
+SKIN_TINT = (1.17, 0.94, 0.855)  # cheeks ÷ their luminance, mean of fourteen portraits in daylight
+CAST = 0.7  # how much of a cheek's tint that differs from it is the light's and not the skin's (our choice)
 GRID = 16  # px: face windows are multiples of it
 
 
@@ -212,9 +213,10 @@ class _Controls:
         flat = torch.stack(points)
         camera, pivot = self.fit.camera, self.template.pivot
         local = torch.cat([flat - camera.centre, torch.zeros(len(flat), 1)], 1) * torch.tensor([1.0, -1.0, 1.0])
-        # on the head's widest circle (depth of the pivot) at the silhouette, nearer towards the middle
+        # The silhouette is the head's widest circle, at the pivot's depth like the ears; further in, skin and hair are nearer.
         reach = (flat - centre).norm(dim=1)
-        local[:, 2] = (reach.max().square() - reach.square()).clamp(min=0).sqrt() * 0.6
+        around = reach[::2].repeat_interleave(2)  # each ray's own silhouette: with the longest ray's, ears turned like cheeks
+        local[:, 2] = (around.square() - reach.square()).clamp(min=0).sqrt() * DOME
         return local / camera.scale @ camera.matrix + pivot
 
 
@@ -268,12 +270,13 @@ def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]
 
 
 def _mouth_light(portrait: Portrait) -> Tensor:
-    """Light on the face: skin colour of the cheeks against a middle skin tone, never quite dark."""
+    """Light on the face: skin colour of the cheeks against a middle skin tone, never quite dark; what its tint differs by
+    from skin's own is the light's, most of it."""
     cheeks = portrait.face[[50, 280, 205, 425], :2].long()
     colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
     luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
-    tint = colour / luminance.clamp(min=0.05)
-    return (0.35 + 0.75 * luminance) * (0.65 + 0.35 * tint / tint.mean())
+    cast = (colour / luminance.clamp(min=0.05) / torch.tensor(SKIN_TINT)).clamp(min=0.05) ** CAST
+    return (0.35 + 0.75 * luminance) * cast / (cast @ torch.tensor([0.3, 0.59, 0.11]))
 
 
 def neutral_motion(frames: int) -> tuple[FaceMotion, BodyMotion]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from chatanyone.driver import HANGING, Driver, neutral_motion
+from chatanyone.driver import HAIR_RAYS, HANGING, OUTLINE, Driver, neutral_motion
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
 from tests.helpers.template_person import template_portrait
@@ -56,6 +57,16 @@ def test_the_head_rides_on_the_neck(driver: Driver) -> None:
     body.delta[1, BODY_KEYPOINTS.index("neck"), 0] = 0.05  # 6 px
     drive = driver(face, body)
     torch.testing.assert_close(drive.head[1, :, 0] - drive.head[0, :, 0], torch.full((drive.head.shape[1],), 6.0))
+
+
+def test_ears_turn_about_the_neck_and_do_not_follow_the_cheeks(driver: Driver) -> None:
+    face, body = neutral_motion(2)
+    face.rotation[1, 1] = math.radians(10)
+    drive = driver(face, body)
+    nose = float(drive.head[1, :, 0].sub(drive.head[0, :, 0]).max())
+    rays = slice(len(OUTLINE), len(OUTLINE) + 2 * HAIR_RAYS)
+    silhouette = (drive.control[1] - drive.control[0])[rays][::2, 0].abs()
+    assert nose > 8 and float(silhouette.max()) < 0.25 * nose
 
 
 def test_an_arm_without_a_visible_hand_hardly_moves(driver: Driver) -> None:
