@@ -39,7 +39,7 @@ THROAT = 0.06  # metres
 CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
 SKIN_TINT = (1.17, 0.94, 0.855)  # cheeks ÷ their luminance, mean of fourteen portraits in daylight
-CAST = 0.7  # how much of a cheek's tint that differs from it is the light's and not the skin's (our choice)
+CAST = 0.6  # how much of a cheek's tint that differs from it is the light's and not the skin's (our choice)
 GRID = 16  # px: face windows are multiples of it
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from chatanyone.alignment import align
 from chatanyone.driver import DISTANCE_M, Driver
+from chatanyone.exact_face import ExactFace
 from chatanyone.hand_rig import SIDES
 from chatanyone.portraits.body import body_keypoints
 from chatanyone.vision import Hand, PoseLandmarks, detect_hands, detect_pose, face_landmarks
@@ -31,9 +32,10 @@ Image = NDArray[np.uint8]  # [H, W, 3] RGB, in the portrait's frame
 
 @dataclass
 class _Seen:
-    """What is measured in one picture. expression ``[52]``; camera of the head; body ``[14, 3]`` px; hands: for each rig
-    its wrist ``[2]`` px and rotations ``[16, 3]`` (15 joints, then global), None where not found."""
+    """What is measured in one picture. face ``[478, 3]`` px; expression ``[52]``; camera of the head; body ``[14, 3]`` px;
+    hands: for each rig its wrist ``[2]`` px and rotations ``[16, 3]`` (15 joints, then global), None where not found."""
 
+    face: Tensor
     expression: Tensor
     camera: Camera
     body: Tensor
@@ -59,6 +61,7 @@ class Follower:
         if seen is None:
             raise LookupError("the portrait's own person is not found in it again")
         self._reference = seen
+        self._exact = ExactFace(driver, seen.face)
         self._last_turn = [torch.zeros(1, HAND_DIM) for _ in driver.hands]
 
     def __call__(self, picture: Image) -> RenderDrive | None:
@@ -67,6 +70,7 @@ class Follower:
         if seen is None:
             return None
         drive = self.driver(self._face(seen), self._body(seen), measured=True)
+        self._exact(drive, seen.face)
         return align(self.driver, drive, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, self.steps)
 
     def _measure(self, picture: Image) -> _Seen | None:
@@ -79,7 +83,7 @@ class Follower:
         body = torch.from_numpy(body_keypoints(face, pose)[0])
         found = detect_hands(picture, pose) if self.driver.hands else (None, None)
         hands = [self._hand(rig.side, found[rig.side], body) for rig in self.driver.hands]
-        return _Seen(expression, camera, body, hands)
+        return _Seen(torch.from_numpy(face), expression, camera, body, hands)
 
     def _hand(self, side: int, hand: Hand | None, body: Tensor) -> tuple[Tensor, Tensor] | None:
         rig = next(rig for rig in self.driver.hands if rig.side == side)

@@ -1,7 +1,8 @@
 """The inside of the mouth, drawn from the template: teeth, tongue and cavity as a control image.
 
 A closed-mouth picture shows nothing of it, so its colours are ours: enamel with tooth boundaries, a wet tongue, darkness
-behind them, all under the light that falls on the face. The face-refine network finishes what this proposes.
+behind them, all under the light that falls on the face. They were set beside the mouths of nine filmed speakers, which are
+less white, and less black, than one would paint them. The face-refine network finishes what this proposes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from render.types import Part
 
-ENAMEL = (0.93, 0.89, 0.82)
+ENAMEL = (0.86, 0.82, 0.74)
 GUM = (0.62, 0.30, 0.29)
-TONGUE = (0.62, 0.31, 0.30)
+TONGUE = (0.66, 0.34, 0.32)
 WET_LIP = (0.58, 0.27, 0.26)
-CAVITY = (0.17, 0.05, 0.05)
+CAVITY = (0.34, 0.16, 0.145)
 TEETH_ACROSS = 15.0  # teeth along half a circle of an arch; of these a broad smile shows eight or nine
+CORNER = 0.9  # radians along the arch, from where the cheek's shadow hides the teeth
 SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
 
 
@@ -32,7 +34,7 @@ def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, ope
     colour = _fill(WET_LIP, part) * (1 - back) + _fill(CAVITY, part) * back
     colour = torch.where((part == Part.TONGUE)[:, None], _fill(TONGUE, part), colour)
     colour = torch.where((part == Part.TEETH)[:, None], teeth_colours(arch), colour)
-    shade = torch.where(part == Part.TEETH, 1 - 0.45 * inward, (1 - 0.75 * inward))
+    shade = torch.where(part == Part.TEETH, 1 - 0.45 * inward, 1 - 0.25 * inward - 0.4 * inward ** 3)
     if openness is not None:  # lips keep light from what is just behind them
         lit = ((openness - 0.3) / 0.6).clamp(0, 1)[:, None]
         colour = colour * torch.lerp(_fill(SHADED, part), torch.ones_like(lit), lit * lit * (3 - 2 * lit))
@@ -49,7 +51,7 @@ def teeth_colours(arch: Tensor) -> Tensor:
     edge = 1 - 0.10 * ((height - 0.85) / 0.15).clamp(0, 1)
     turn = 0.55 + 0.45 * torch.cos(along * 0.9).clamp(0, 1)
     enamel = _fill(ENAMEL, along) * (gap * edge * turn)[:, None]
-    corner = ((along.abs() - 0.6) / 0.6).clamp(0, 1)[:, None]  # the back teeth stand in the cheek's shadow
+    corner = (along.abs() / CORNER).clamp(0, 1)[:, None]  # the back teeth stand in the cheek's shadow
     return (enamel * (1 - gum) + _fill(GUM, along) * gum) * (1 - corner) + _fill(CAVITY, along) * corner
 
 
