@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from render.lids import lid_skin, prepare_lids
 from render.mouth import mouth_colours
 from render.types import Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, sample
@@ -27,7 +28,7 @@ LID_MOVES = 0.02  # of the eye's width
 APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
 TORN = 4.0  # px of the picture between neighbouring pixels
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
-EYE_MARGIN, MOUTH_MARGIN = 0.12, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
+EYE_MARGIN, MOUTH_MARGIN = 0.25, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
 INNER = Part.TEETH  # this part and higher ones are inside the mouth
 
 Box = tuple[int, int, int, int]  # x0, y0, width, height px
@@ -49,6 +50,7 @@ def prepare_face(source: RenderSource) -> None:
     """Which vertices count, and the triangles of the two spots that are drawn finer."""
     source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
     part = source.head.part
+    prepare_lids(source)
     source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
     source.cache["mouth_spot"] = (_spot(source, MOUTH, MOUTH_MARGIN) | (part >= INNER)) & (part != Part.EYE)
 
@@ -111,8 +113,7 @@ def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor
     inner = (drawing.part >= INNER)[:, None].float()
     spots = ["eye_spot"] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
     for spot in spots:
-        _draw_spot(frame, alpha, flow, drawing.control, inner, source, drive, source.cache[spot], drawing.box,
-                   spot == "mouth_spot")
+        _draw_spot(frame, alpha, flow, drawing, inner, source, drive, source.cache[spot], spot == "mouth_spot")
     return drawing.control
 
 
@@ -181,14 +182,14 @@ def _of_control(control: Tensor, source: RenderSource, box: Box) -> Tensor:
     return control[:, :, top - y0:top - y0 + height, left - x0:left - x0 + width]
 
 
-def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, control: Tensor, inner: Tensor, source: RenderSource,
-               drive: RenderDrive, triangles: Tensor, whole: Box, mouth: bool) -> None:
+def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing, inner: Tensor, source: RenderSource,
+               drive: RenderDrive, triangles: Tensor, mouth: bool) -> None:
     """Eyes or mouth once more, finer, where different things meet in a pixel (all in place)."""
     surface = Surface(source.head.triangles[triangles], source.head.source, source.head.trust, source.head.part[triangles],
                       source.head.arch)
-    if not len(surface.triangles):
+    if drawing.box is None or not len(surface.triangles):
         return
-    left, top, width, height = whole
+    left, top, width, height = drawing.box
     points = drive.face_keypoints[:, MOUTH if mouth else EYES, :2]
     box = _around(points, (left, top, left + width, top + height), width // 8)
     if box is None:
@@ -205,11 +206,15 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, control: Tensor, inne
     layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
     mixed = _mixed(fine, window)
     if mouth and inside.any():
-        edge = _draw_mouth(layer[:, :3], _of_control(control, source, box), source, drive, fine, inside)
+        edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside)
         mixed = mixed | (_halve(edge) > 0)
     if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
         mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
     mixed = mixed & (_covered(fine.part) | near)
+    if not mouth:
+        mixed = mixed & ~_behind_lids(fine.part, drawing.part[:, y - top:y - top + h, x - left:x - left + w])
+        lids = lid_skin(layer[:, :3], window, fine.part == Part.SKIN, source, drive.face_keypoints, (x, y), SUPERSAMPLE)
+        mixed = mixed | (_halve(lids) > 0)
     layer = _halve(layer)
     for target, value in ((frame, layer[:, :3]), (alpha, layer[:, 3:])):
         target[:, :, rows, columns] = torch.where(mixed, value, target[:, :, rows, columns])
@@ -249,6 +254,12 @@ def _covered(part: Tensor) -> Tensor:
     """``[B, 1, h, w]`` bool: all samples of the pixel are on the spot's own skin or eye."""
     samples = _samples(part)
     return ((samples.amin(0) >= 0) & (samples.amax(0) < INNER))[:, None]
+
+
+def _behind_lids(fine: Tensor, part: Tensor) -> Tensor:
+    """``[B, 1, h, w]`` bool: an eye is drawn finer where the whole face has none near: beyond the spot's skin it peeps out."""
+    eye = F.max_pool2d((part == Part.EYE).float()[:, None], 3, 1, 1) > 0
+    return (_samples(fine) == Part.EYE).any(0)[:, None] & ~eye
 
 
 def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
