@@ -26,9 +26,9 @@ from torch import Tensor
 from chatanyone.config import Config
 from chatanyone.evaluation import speaking
 from chatanyone.evaluation.bars.closure import closed
-from chatanyone.evaluation.bars.motion import motion_aperture
 from chatanyone.evaluation.bars.sync import score
 from chatanyone.evaluation.inputs import gather
+from chatanyone.evaluation.lips import motion_aperture
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.studio import Studio
 from chatanyone.evaluation.work import Work

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from chatanyone import timebase
 from chatanyone.evaluation.statistics import Curve
 from chatanyone.vision.faces import detect_faces, face_landmarks
+from motion.style import lip_gap_mm
 
 INNER_LIPS, FACE_HEIGHT = (13, 14), (10, 152)  # MediaPipe's points: middle of the inner lips; forehead, chin
 _FLOOR = 1e-4  # of the RMS: -80 dB
@@ -41,6 +43,11 @@ def aperture(points: Points | None) -> float:
 def aperture_curve(frames: Iterable[Image], passes: int = 1) -> tuple[Curve, float]:
     """``[T]`` with gaps interpolated, and the part of the frames with a face."""
     return without_gaps(np.array([aperture(points) for points in follow_face(frames, passes)]))
+
+
+def motion_aperture(expression: NDArray[np.float32]) -> Curve:
+    """Distance of the template's inner lips, mm: weights ``[T, 52]`` → ``[T]``; not below 0. No picture is needed."""
+    return np.maximum(lip_gap_mm(torch.from_numpy(np.ascontiguousarray(expression))).double().numpy(), 0.0)
 
 
 def without_gaps(curve: Curve) -> tuple[Curve, float]:

@@ -19,7 +19,6 @@ from chatanyone.evaluation.studio import HEAD, Variant
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
 from chatanyone.media.video import VideoReader
 from chatanyone.pipeline import Strengths
-from motion.types import ARKIT_INDEX
 
 FPS = Fraction(30)
 LONGEST = 300  # frames of a clip or recording
@@ -46,10 +45,11 @@ class RealLips:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A film of a portrait: aperture ``[T]`` of its pictures, of its motion (weights), part of frames with a face."""
+    """A film of a portrait: aperture ``[T]`` of its pictures (face heights), lips ``[T]`` of its motion (mm), part of frames
+    with a face."""
 
     aperture: Curve
-    jaw: Curve
+    lips: Curve
     found: float
 
 
@@ -82,11 +82,11 @@ def spoken(session: Session, variant: Variant, path: Path, *, strengths: Strengt
         film = session.studio.film(variant, portrait, samples, strengths=strengths, motion=motion)
         curve, found = lips.aperture_curve(film)
         return {"aperture": rounded(curve), "found": found,
-                "jaw": rounded(motion["expression"][:, ARKIT_INDEX["jawOpen"]])}
+                "lips": rounded(lips.motion_aperture(motion["expression"]))}
 
     row = session.item("spoken", f"{path.stem}-{variant.name}", (_SELF, lips), make, files=[face, path], variant=variant,
                        strengths=None if strengths is None else vars(strengths))
-    return Spoken(np.array(row["aperture"]), np.array(row["jaw"]), row["found"])
+    return Spoken(np.array(row["aperture"]), np.array(row["lips"]), row["found"])
 
 
 def instants_of(session: Session, path: Path) -> list[float]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from chatanyone.evaluation import lips, motions, speaking
 from chatanyone.evaluation.bars.closure import closed
-from chatanyone.evaluation.bars.motion import motion_aperture
-from chatanyone.evaluation.lips import Image, Points
+from chatanyone.evaluation.lips import Image, Points, motion_aperture
 from chatanyone.evaluation.measures import Measure, Outcome, at_least
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import spearman

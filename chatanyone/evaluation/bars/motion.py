@@ -7,29 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from chatanyone.evaluation import motions, speaking
 from chatanyone.evaluation.bars.closure import closed
 from chatanyone.evaluation.bars.silence import ratio
 from chatanyone.evaluation.bars.sync import score
+from chatanyone.evaluation.lips import motion_aperture
 from chatanyone.evaluation.looks import SPEECH_S, sound
 from chatanyone.evaluation.measures import Measure, Outcome
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import Curve
 from chatanyone.evaluation.studio import DENOISER, GEOMETRY, LINEAR_HEAD, Variant
 from chatanyone.media.audio import read_audio
-from motion.style import lip_gap_mm
 
 TITLE = "Lips of the motion, without pictures"
 NEEDS: tuple[str, ...] = ("portraits", "voices")
 _SELF = sys.modules[__name__]
-
-
-def motion_aperture(expression: NDArray[np.float32]) -> Curve:
-    """Distance of the template's inner lips, mm: ``[T, 52]`` → ``[T]``; not below 0."""
-    return np.maximum(lip_gap_mm(torch.from_numpy(np.ascontiguousarray(expression))).double().numpy(), 0.0)
 
 
 def measure(session: Session) -> Outcome:

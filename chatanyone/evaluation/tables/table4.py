@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from chatanyone.evaluation import motions, performed, speaking
-from chatanyone.evaluation.bars.motion import motion_aperture
 from chatanyone.evaluation.bars.sync import score
+from chatanyone.evaluation.lips import motion_aperture
 from chatanyone.evaluation.measures import Measure, Outcome, at_least, at_most
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.speaking import FPS, RealLips, rounded
@@ -34,7 +34,10 @@ TITLE = "Table 4: style transfer"
 NEEDS: tuple[str, ...] = ("portraits",)
 WITH, WITHOUT = "with the reference", "without"
 OWN, STILL = "control: the person's other take", "control: the reference's mean, still"
+EXPECTED = {WITH: "expected motion, with the reference", WITHOUT: "expected motion, without"}  # the mean of all seeds
 PEOPLE, CLIPS = 16, 8
+CLIP_SEEDS = 8  # one seed's glances are chance; a performer's are the target's own
+TAKE_SHIFTS = 9  # starts from which the person's other take is laid over the target
 # Other words, to see a range on: recordings, seconds of them, seed, frames in which a stream leaves rest.
 RANGE_VOICES, RANGE_S, RANGE_SEED, RANGE_STARTS = 3, 20.0, 7, 30
 _SELF = sys.modules[__name__]
@@ -80,7 +83,8 @@ def measure(session: Session) -> Outcome:
     real = [_clip(session, variant, calibration, clip) for clip in session.progress("style, clips", clips)]
     rows = _table(people, "performer") + (_table(real, "clips") + _sync(real) if real else [])
     about = (f"{len(people)} people of the performer with voices and manners held back from training, reference and target "
-             f"with different words; {len(real)} clips, first half as reference, second half as target (their own tracks)")
+             f"with different words; {len(real)} clips, first half as reference, second half as target (their own tracks), "
+             f"mean of {CLIP_SEEDS} seeds")
     return Outcome("table4", TITLE, rows, about)
 
 
@@ -89,7 +93,7 @@ def _table(rows: list[Row], kind: str) -> list[Measure]:
     found = []
     for name in ("MAE", "SSIM", "SSIM of range 1"):
         found += [Measure(f"coefficient {name}, {kind}", {row["name"]: row[side][name] for row in rows}, "", side)
-                  for side in (WITHOUT, WITH, STILL)]
+                  for side in (WITHOUT, WITH, EXPECTED[WITHOUT], EXPECTED[WITH], OWN, STILL) if side in rows[0]]
     mae, ssim = ({side: float(np.mean([row[side][name] for row in rows])) for side in (WITH, WITHOUT)}
                  for name in ("MAE", "SSIM"))
     found.append(Measure(f"MAE with ÷ without, {kind}", {"all": mae[WITH] / max(mae[WITHOUT], 1e-9)}, must=at_most(0.7)))
@@ -123,7 +127,7 @@ def _person(session: Session, variant: Variant, calibration: Callable[[], Calibr
         made = performed.pair(index)
         style = _style(calibration(), made.reference, made.reference_samples)
         return {"name": made.name, "reference ranges": ranges(_expression(made.reference)), **_both(
-            session, variant, made.samples, style, made.seed, _expression(made.reference), _expression(made.target), 0)}
+            session, variant, made.samples, style, [made.seed], _expression(made.reference), _expression(made.target), 0)}
 
     return session.item("style", f"person-{index}", (_SELF, performed, motions), make, files=_other_words(session),
                         variant=variant, index=index)
@@ -136,8 +140,8 @@ def _clip(session: Session, variant: Variant, calibration: Callable[[], Calibrat
         first = FaceMotion(track.expression[:half], track.rotation[:half], track.translation[:half])
         samples = read_audio(clip.path)
         row = {"name": clip.path.stem, "reference ranges": ranges(_expression(first)), **_both(
-            session, variant, samples, _style(calibration(), first, samples[:first_sample(half, FPS)]), 0, _expression(first),
-            _expression(track), half)}
+            session, variant, samples, _style(calibration(), first, samples[:first_sample(half, FPS)]),
+            list(range(CLIP_SEEDS)), _expression(first), _expression(track), half)}
         for side in (WITH, WITHOUT):
             row[side]["sync"] = score(np.array(row[side].pop("lips")), clip.aperture)[0]
         return row
@@ -146,19 +150,34 @@ def _clip(session: Session, variant: Variant, calibration: Callable[[], Calibrat
                         files=[clip.path, *_other_words(session)], variant=variant)
 
 
-def _both(session: Session, variant: Variant, samples: NDArray[np.float32], style: Style, seed: int, reference: Matrix,
+def _both(session: Session, variant: Variant, samples: NDArray[np.float32], style: Style, seeds: list[int], reference: Matrix,
           target: Matrix, start: int) -> Row:
-    """With and without the reference, against the target from frame `start` on."""
+    """With and without the reference, against the target from frame `start` on; the mean over the seeds."""
     true, others = target[start:], _other_words(session)
-    found: Row = {OWN: {"ranges": ranges(true)}, STILL: _against(np.broadcast_to(reference.mean(0), true.shape), true)}
+    found: Row = {OWN: {**other_take(reference, true), "ranges": ranges(true)},
+                  STILL: _against(np.broadcast_to(reference.mean(0), true.shape), true)}
     for side, chosen in ((WITH, style), (WITHOUT, Style())):
-        moved = _moved(session, variant, samples, seed, chosen)
-        found[side] = {**_against(moved[start:], true), "ranges": ranges(moved[start:]),
-                       "lips": rounded(motion_aperture(moved.astype(np.float32)))}
+        moved = np.stack([_moved(session, variant, samples, seed, chosen) for seed in seeds])
+        found[side] = {**_mean([_against(one[start:], true) for one in moved]), "ranges": ranges(moved[0][start:]),
+                       "lips": rounded(motion_aperture(moved[0].astype(np.float32)))}
+        if len(seeds) > 1:
+            found[EXPECTED[side]] = _against(moved.mean(0)[start:], true)
         if others:
             words = np.concatenate([read_audio(path) for path in others])[:int(RANGE_S * SAMPLE_RATE)]
             found[side]["other ranges"] = ranges(_moved(session, variant, words, RANGE_SEED, chosen)[RANGE_STARTS:])
     return found
+
+
+def other_take(reference: Matrix, true: Matrix) -> Row:
+    """What the person's own reference scores when it is laid over the target: the same manner and range, other times. The
+    mean over `TAKE_SHIFTS` starts, the reference repeated where it is too short."""
+    count = len(reference)
+    starts = [index * count // TAKE_SHIFTS for index in range(TAKE_SHIFTS)]
+    return _mean([_against(reference[(np.arange(len(true)) + start) % count], true) for start in starts])
+
+
+def _mean(rows: list[Row]) -> Row:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def _moved(session: Session, variant: Variant, samples: NDArray[np.float32], seed: int, style: Style) -> Matrix:

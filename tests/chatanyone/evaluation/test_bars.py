@@ -10,8 +10,9 @@ import torch
 
 from chatanyone.evaluation import motions, reenacted
 from chatanyone.evaluation.bars import closure, commands, expression, hands, intensity, life, silence, sync
-from chatanyone.evaluation.bars.motion import motion_aperture
+from chatanyone.evaluation.lips import motion_aperture
 from chatanyone.evaluation.measures import Measure
+from chatanyone.evaluation.speaking import Spoken
 from chatanyone.evaluation.tables import table1, table3, table4
 from motion.template.head import rotation_matrix
 from motion.types import ARKIT_INDEX
@@ -77,6 +78,16 @@ def test_amplitude_that_does_what_the_dial_says_is_one() -> None:
     curve = RNG.uniform(0, 1, 200)
     assert expression.amplitude_ratio(0.5 * curve, curve, 0.5) == pytest.approx(1)
     assert expression.amplitude_ratio(curve, curve, 1.5) == pytest.approx(1 / 1.5)
+
+
+def test_a_dial_s_change_of_sync_is_told_for_pictures_and_for_the_motion_apart() -> None:
+    real = np.sin(np.arange(60) / 3)
+    noisy = real + np.cos(np.arange(60) * 2.1)
+    natural = {"clip": Spoken(real, 10 * real, 1.0)}
+    softer = {"clip": Spoken(0.5 * noisy, 5 * real, 1.0)}
+    seen, moved = (expression.sync_change(softer, natural, {"clip": real}, of)["clip"] for of in ("aperture", "lips"))
+    assert seen == pytest.approx(1 - np.corrcoef(real, noisy)[0, 1], abs=0.05) and seen > 0.2
+    assert moved == pytest.approx(0)
 
 
 def test_a_group_is_measured_without_blinks_and_gaze() -> None:
@@ -206,6 +217,14 @@ def test_ranges_of_styles_correlate_by_group() -> None:
     r = table4.range_correlation([[3 * a + 1 for a in row] for row in reference], reference)
     assert r["mouth"] == pytest.approx(1) and r["cheeks"] == pytest.approx(1) and r["eyes"] == 0
     assert table4.range_correlation(reference[:2], reference[:2]) == {}
+
+
+def test_full_range_at_other_times_is_further_off_than_stillness() -> None:
+    pytest.importorskip("torchmetrics")
+    take, target = RNG.normal(0.5, 0.05, (300, 52)), RNG.normal(0.5, 0.05, (400, 52))
+    still = table4.coefficient_mae(np.broadcast_to(take.mean(0), target.shape), target)
+    assert table4.other_take(take, target)["MAE"] == pytest.approx(2**0.5 * still, rel=0.02)  # r = 0
+    assert table4.other_take(np.full((9, 52), 0.3), np.full((20, 52), 0.5))["MAE"] == pytest.approx(0.2)
 
 
 def test_the_motion_s_lips_open_with_the_jaw_and_never_cross() -> None:
