@@ -14,6 +14,8 @@ from render.warp import STRIDE, draw_surface, enlarge, field_matrix, sample_shar
 
 MARGIN = 24  # px around a limb's window
 SEEN = 0.02  # alpha from which a pixel of the layer counts
+FINGER_ENDS = 0.12  # of the hand's extent: how far fingers may reach beyond its mesh
+WRIST, BEFORE_WRIST = 6, 0.3  # index of the wrist among a limb's control points; of the way to the hand's middle
 ARTICULATION = 5.0  # px between mesh and field from which fingers beside the mesh are old ones
 
 Box = tuple[int, int, int, int]  # x0, y0, width, height px
@@ -55,7 +57,8 @@ def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Te
     window = enlarge(coarse[:, :, cells[0], cells[1]] - corner) + corner
     keep = torch.ones_like(window[:, :1])
     if limb.hand is not None:
-        _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box)
+        _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box,
+                     limb.control[WRIST:])
     layer = sample_sharp(limb.layer[None], window) * keep
     if drive.fade is not None:
         layer = layer * drive.fade[:, index].view(-1, 1, 1, 1)
@@ -78,8 +81,10 @@ def _window(extent: Tensor, moved: Tensor, size: tuple[int, int]) -> Box | None:
     return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
-def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, vertices: Tensor, box: Box) -> None:
-    """Where the hand's mesh is seen it decides; beside it, old fingers disappear once the hand has bent (in place)."""
+def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, vertices: Tensor, box: Box,
+                 points: Tensor) -> None:
+    """Where the hand's mesh is seen it decides; beside it, old fingers disappear once the hand has bent (in place).
+    points ``[N, 2]`` px in the picture: the wrist, then points of the hand."""
     fragments, attributes = draw_surface(surface, vertices, box)
     covered = fragments.mask[:, None].to(window.dtype)
     trust = attributes[:, 2:3] * covered
@@ -88,15 +93,19 @@ def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, 
     apart = (change.square().sum(1, keepdim=True).sqrt().sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1))[..., None, None]
     window += change
     hands.copy_(torch.maximum(hands, covered))
-    own = _shown(surface, window)
+    own = _shown(surface, window, points)
     bent = (apart / ARTICULATION - 0.5).clamp(0, 1)
     beside = own * (1 - F.max_pool2d(covered, 5, 1, 2))
     keep -= bent * beside
 
 
-def _shown(surface: Surface, flow: Tensor) -> Tensor:
-    """``[B, 1, h, w]``: 1 where the flow shows a place of the picture that lies in the box of the hand's fingers."""
+def _shown(surface: Surface, flow: Tensor, points: Tensor) -> Tensor:
+    """``[B, 1, h, w]``: 1 where the flow shows a place of the picture that lies in the box of the hand's fingers, and before
+    the wrist: the arm stays."""
     hand = surface.source[surface.trust > 0.5]
-    low, high = hand.amin(0)[:, None, None], hand.amax(0)[:, None, None]
-    inside = ((flow >= low) & (flow <= high)).all(1, keepdim=True)
+    margin = FINGER_ENDS * (hand.amax(0) - hand.amin(0)).amax()
+    low, high = (hand.amin(0) - margin)[:, None, None], (hand.amax(0) + margin)[:, None, None]
+    forward = points[1:].mean(0) - points[0]
+    past = torch.einsum("bchw,c->bhw", flow - points[0, :, None, None], forward) > BEFORE_WRIST * forward.square().sum()
+    inside = ((flow >= low) & (flow <= high)).all(1, keepdim=True) & past[:, None]
     return inside.to(flow.dtype)

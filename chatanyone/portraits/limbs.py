@@ -135,11 +135,14 @@ def _capsule(arm: Arm, shape: tuple[int, ...], scale: float) -> Bits:
 
 
 def _along(arm: Arm, shape: tuple[int, ...]) -> Mask:
-    """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them."""
+    """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them; at least 1 on the hand, whose fingers may point back."""
     H, W = shape[:2]
     y, x = np.mgrid[:H, :W].astype(np.float32) + 0.5
     bone = (arm.wrist - arm.elbow).astype(np.float32)
-    return np.asarray(((x - arm.elbow[0]) * bone[0] + (y - arm.elbow[1]) * bone[1]) / max(float(bone @ bone), 1.0), np.float32)
+    along = ((x - arm.elbow[0]) * bone[0] + (y - arm.elbow[1]) * bone[1]) / max(float(bone @ bone), 1.0)
+    radius = max(round(BAND * W / 512), 1)
+    hand = cv2.GaussianBlur(cv2.dilate(arm.hand.astype(np.float32), _disc(2 * radius)), (0, 0), radius / 2)
+    return np.asarray(np.maximum(along, hand), np.float32)
 
 
 def _smooth(x: Mask) -> Mask:

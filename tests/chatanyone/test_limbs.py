@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from chatanyone.portraits.limbs import Arm, take_off
@@ -39,3 +41,14 @@ def test_the_body_goes_on_behind_the_arm() -> None:
     beyond = layers.body[98, 80:116]
     assert np.abs(beyond[:, :3] - np.array([0.2, 0.3, 0.6])).max() < 0.08 and beyond[:, 3].min() > 0.95
     assert layers.arms[0][98, 80:110, 3].min() > 0.95 and layers.arms[0][60:80, :, 3].max() < 0.05
+
+
+def test_fingers_that_point_back_past_the_elbow_come_off_too() -> None:
+    """A hand held before the chest hides its own forearm; its finger tips lie beyond the elbow."""
+    image, matte, _, arm = person()
+    image[90:106, 40:96] = (0.2, 0.3, 0.6)
+    folded = replace(arm, elbow=np.array([112.0, 98], np.float32), wrist=np.array([120.0, 98], np.float32))
+    layers = take_off(image, matte, image, np.ones_like(image), [folded])
+    tips = layers.body[98, 98:106]
+    assert np.abs(tips[:, :3] - np.array([0.2, 0.3, 0.6])).max() < 0.08
+    assert layers.arms[0][98, 98:106, 3].min() > 0.95

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from render.geometry import prepare
-from render.limbs import draw_limbs
+from render.limbs import _shown, draw_limbs
 from render.types import Limb, RenderDrive, RenderSource, Surface
+from render.warp import identity_flow
 
 H, W = 64, 64
 
@@ -72,3 +73,11 @@ def test_slices_take_limbs_along() -> None:
     part = drive.slice(0, 1)
     assert len(part.limbs) == 1 and part.fade is not None
     assert float(drawn(source, part)[1][0].sum()) == pytest.approx(256, rel=0.01)
+
+
+def test_old_fingers_are_those_about_the_mesh_but_not_the_arm() -> None:
+    mesh = torch.tensor([[30.0, 20], [50, 20], [50, 40], [30, 40]])  # of a hand whose wrist is at its left
+    surface = Surface(torch.zeros(0, 3).long(), mesh, torch.ones(4), torch.zeros(0), torch.zeros(4, 2))
+    own = _shown(surface, identity_flow((H, W)), torch.tensor([[30.0, 30], [45, 30], [55, 30]]))[0, 0]
+    assert own[30, 45] == 1 and own[30, 51] == 1  # a finger's end two pixels beyond the mesh
+    assert own[30, 25:34].sum() == 0 and own[30, 55] == 0 and own[50, 45] == 0
