@@ -1,36 +1,49 @@
-"""Make the pairs the rendering nets train on: Rocketbox people as portraits, driven to what they do a moment later.
+"""Make the pairs the rendering nets train on: rendered people as portraits, driven to what they do a moment later.
 
-    python tools/make_render_pairs.py --people shared/data/avatars/rocketbox --output pairs --count 400
+    python tools/make_render_pairs.py --people rocketbox --rocketbox shared/data/avatars/rocketbox --output pairs --count 400
+    python tools/make_render_pairs.py --people anny --wardrobe makehuman_hair_clothes.zip --follow --output pairs --count 400
 
-The last two people are held out. May run while training does; goes on where it was stopped.
+Two kinds of people: Rocketbox's (MIT; a folder), and as many as wanted of Anny (needs the `train` extra) in MakeHuman's hair
+and clothes (CC0; a zip). Without --follow the pairs know everything: matte, background, true flow. With --follow the source is
+prepared as a user's picture is and the target followed as a clip is (`chatanyone.reenact.Follower`), so that geometry's
+proposal lies on the target, and what is left between them is what nets can learn; true flow is then left out
+(`RenderPair.measured`).
+
+Two of Rocketbox's people and every seventh of Anny's are held out. May run while training does; goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count, islice, product
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 from tqdm import tqdm
 
 from chatanyone.driver import Driver
-from chatanyone.portrait import Portrait
+from chatanyone.errors import ChatAnyoneError
+from chatanyone.finetune.pairs import Picture, Templates, load_templates, looks, pair_of
+from chatanyone.portrait import Portrait, prepare_portrait
 from chatanyone.portraits.plate import foreground_colour
 from chatanyone.reenact import drive_to
 from chatanyone.vision import detect_faces, face_landmarks
 from motion.template.head import HeadTemplate
-from motion.types import ARKIT_NAMES, BODY_KEYPOINTS
+from motion.types import ARKIT_NAMES
 from render.geometry import coarse_flow, draw
+from render.training.anny_scenes import AnnyScene
 from render.training.data import RenderPair, write_pair
-from render.training.scenes import Frame, RocketboxScene, ScenePair
+from render.training.scenes import Frame, RocketboxScene, Scene, ScenePair
 from render.warp import STRIDE
 
 SIZE = (768, 512)
-MOST_TURN, MOST_REACH = 0.4, 0.6  # rad of the head, shoulder widths of a wrist: further, a warped picture has no answer
-WRISTS = [BODY_KEYPOINTS.index(name) for name in ("wristLeft", "wristRight")]
+ANNY_HELD_OUT = 7  # every seventh person
 HELD_OUT = ("Female_Adult_12", "Male_Adult_09")
 TRAINING = ("Female_Adult_01", "Female_Adult_03", "Female_Adult_05", "Female_Adult_09", "Male_Adult_01", "Male_Adult_04",
             "Male_Adult_06")
@@ -79,16 +92,6 @@ def render_pair(template: HeadTemplate, scene: ScenePair) -> RenderPair:
         drive.body_keypoints)
 
 
-def sample_modest(scene: RocketboxScene, rng: np.random.Generator) -> ScenePair:
-    """A pair whose motion is that of talk."""
-    while True:
-        pair = scene.sample(rng, SIZE)
-        turn = Rotation.from_matrix((pair.source.head[:, :3].T @ pair.target.head[:, :3]).double().numpy()).magnitude()
-        reach = (pair.target.body - pair.source.body)[WRISTS, :2].norm(dim=1).max() / pair.shoulder_px
-        if turn < MOST_TURN and reach < MOST_REACH:
-            return pair
-
-
 def _at_nodes(scene: ScenePair, coarse: Tensor) -> tuple[Tensor, Tensor]:
     """True flow at the smooth field's nodes (which lie half a pixel before a pixel's centre), and where it holds."""
     middle = slice(STRIDE // 2, None, STRIDE)
@@ -96,30 +99,118 @@ def _at_nodes(scene: ScenePair, coarse: Tensor) -> tuple[Tensor, Tensor]:
     return (scene.flow[:, middle, middle] - 0.5)[None], scene.visible[:, middle, middle][None] * on_person
 
 
-def make(template: HeadTemplate, scene: RocketboxScene, rng: np.random.Generator) -> RenderPair:
+def make(template: HeadTemplate, scene: Scene, rng: np.random.Generator) -> RenderPair:
     """The first pair in whose pictures a face is found."""
     while True:
         try:
-            return render_pair(template, sample_modest(scene, rng))
+            return render_pair(template, scene.sample(rng, SIZE, modest=True))
         except LookupError:
             continue
 
 
+def followed_pairs(scene: Scene, index: int, templates: Templates, seed: int, each: int) -> Iterator[RenderPair]:
+    """Up to `each` moments of one film; those in which the person is lost are left out. Matte and areas are the true ones.
+
+    Raises:
+        PortraitError: the source is no portrait.
+    """
+    source, targets = scene.film(index, np.random.default_rng([seed, index]), SIZE, each)
+    with torch.no_grad():
+        driver = Driver(prepare_portrait(_bytes(source.rgb), (SIZE[1], SIZE[0])), templates[0], hands=templates[1])
+        for target in targets:
+            for look, drive in looks(driver, [_bytes(target.rgb)]):
+                alpha, area = framed_labels(target, driver.portrait.box)
+                pair = pair_of(driver, replace(look, alpha=alpha), drive)
+                yield replace(pair, area=torch.from_numpy(area)[None, None])
+
+
+def framed_labels(frame: Frame, box: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha ``[H, W]`` and `Area` ``[H, W]`` as the portrait's box shows them; nobody beyond the picture."""
+    (H, W), (x0, y0, x1, y1) = SIZE, box
+    across, down = W / (x1 - x0), H / (y1 - y0)
+    matrix = np.array([[across, 0, across * (0.5 - x0) - 0.5], [0, down, down * (0.5 - y0) - 0.5]])
+    alpha = cv2.warpAffine(frame.alpha[0].numpy(), matrix, (W, H), flags=cv2.INTER_LINEAR)
+    area = cv2.warpAffine(frame.area.numpy().astype(np.uint8), matrix, (W, H), flags=cv2.INTER_NEAREST)
+    return alpha.clip(0, 1), area
+
+
+def _bytes(picture: Tensor) -> Picture:
+    """``[3, H, W]`` in [0, 1] to ``[H, W, 3]`` uint8."""
+    return picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+
+
+def open_scene(kind: str, split: str, arguments: argparse.Namespace, films: int) -> Scene:
+    """The people of a split; of Anny's as many as there are films."""
+    finder = None if arguments.follow else find_face
+    if kind == "rocketbox":
+        return RocketboxScene(arguments.rocketbox, find_face=finder, people=HELD_OUT if split == "held_out" else TRAINING)
+    numbers = (n for n in count() if (n % ANNY_HELD_OUT == ANNY_HELD_OUT - 1) == (split == "held_out"))
+    return AnnyScene(arguments.wardrobe, people=list(islice(numbers, films)), find_face=finder)
+
+
+def write_exact(scene: Scene, split: str, prefix: str, pairs: int, arguments: argparse.Namespace) -> None:
+    """Pairs that know everything."""
+    template = HeadTemplate.load()
+    for number in tqdm(range(pairs)[arguments.part], desc=prefix, unit="pair"):
+        path = arguments.output / f"{prefix}_{number:05d}.safetensors"
+        if not path.exists():
+            write_pair(path, make(template, scene, np.random.default_rng([number, split == "train"])))
+
+
+def write_followed(scene: Scene, split: str, prefix: str, films: int, arguments: argparse.Namespace) -> None:
+    """Films of `each` moments; of every film its pairs."""
+    templates = load_templates()
+    for film in tqdm(range(films)[arguments.part], desc=prefix, unit="film"):
+        done = arguments.output / f"{prefix}_{film:05d}.done"
+        if done.exists():
+            continue
+        try:
+            seed = film + (split == "train") * 1_000_000
+            made = followed_pairs(scene, film % len(scene.people), templates, seed, arguments.each)
+            for number, pair in enumerate(made):
+                write_pair(done.with_name(f"{done.stem}_{number:02d}.safetensors"), pair)
+        except ChatAnyoneError as error:
+            print(f"left out: {done.stem}: {error}", file=sys.stderr)
+        done.touch()
+
+
+def read_part(text: str) -> slice:
+    """``I/N``: every N-th from I."""
+    try:
+        first, step = (int(value) for value in text.split("/"))
+    except ValueError:
+        first = step = 0
+    if not 0 <= first < step:
+        sys.exit(f"make_render_pairs: --part must be I/N with I below N, such as 0/2, not {text}")
+    return slice(first, None, step)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=Path, required=True, help="folder of Rocketbox people (.npz and textures)")
+    parser.add_argument("--people", choices=("rocketbox", "anny", "both"), default="rocketbox")
+    parser.add_argument("--rocketbox", type=Path, help="folder of Rocketbox people (.npz and textures)")
+    parser.add_argument("--wardrobe", type=Path, help="zip of MakeHuman's hair, clothes and teeth, for Anny people")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=400, help="training pairs")
+    parser.add_argument("--count", type=int, default=400, help="training pairs of each kind of people")
     parser.add_argument("--held-out", type=int, default=24, help="pairs of the people held out")
+    parser.add_argument("--follow", action="store_true", help="sources prepared, targets followed as in use")
+    parser.add_argument("--each", type=int, default=5, help="with --follow: moments of a film")
+    parser.add_argument("--part", type=read_part, default="0/1", metavar="I/N", help="every N-th from I: for N processes")
     arguments = parser.parse_args()
+    kinds = ("rocketbox", "anny") if arguments.people == "both" else (arguments.people,)
+    for kind, needed in (("rocketbox", "rocketbox"), ("anny", "wardrobe")):
+        if kind in kinds and getattr(arguments, needed) is None:
+            sys.exit(f"make_render_pairs: --people {arguments.people} needs --{needed}")
     torch.set_num_threads(1)
-    template = HeadTemplate.load()
-    for split, people, count in (("held_out", HELD_OUT, arguments.held_out), ("train", TRAINING, arguments.count)):
-        scene = RocketboxScene(arguments.people, find_face=find_face, people=people)
-        for number in tqdm(range(count), desc=split, unit="pair"):
-            path = arguments.output / f"{split}_{number:05d}.safetensors"
-            if not path.exists():
-                write_pair(path, make(template, scene, np.random.default_rng([number, split == "train"])))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for kind, (split, pairs) in product(kinds, (("held_out", arguments.held_out), ("train", arguments.count))):
+        films = -(-pairs // arguments.each) if arguments.follow else pairs
+        prefix = split if kind == "rocketbox" and not arguments.follow else f"{split}_{kind}"
+        write = write_followed if arguments.follow else write_exact
+        try:
+            write(open_scene(kind, split, arguments, films), split, prefix, films, arguments)
+        except (ValueError, ModuleNotFoundError) as error:
+            sys.exit(f"make_render_pairs: {error}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from render.training.rocketbox import CENTIMETRE, Person, Pose, turn_matrix, tur
 
 Vector = tuple[float, float, float]
 CLEARANCE, CLEAR_ROUNDS = 0.03, 4  # metres between torso and the bones of an arm; attempts
+MOST_TURN, MOST_REACH = 0.35, 0.16  # rad of the head, metres of a wrist: further, a warped picture has no answer
 LIPS_UPPER = ("MUpperLip", "LUpperlip", "RUpperlip")
 LIPS_LOWER = ("MBottomLip", "LMouthBottom", "RMouthBottom")
 
@@ -94,7 +95,7 @@ class Act:
 
 def perform(person: Person, act: Act) -> Pose:
     """The pose of the bones for an act."""
-    pose = face_pose(act.expression)
+    pose = Pose({}, {}, act.expression) if person.shapes else face_pose(act.expression)
     pose.turn |= {"Head": act.head, "Neck": act.neck, "Spine1": act.chest / 2, "Spine2": act.chest / 2}
     pose.shift["Pelvis"] = act.sway
     for side, target in act.wrist.items():
@@ -204,6 +205,25 @@ def sample_pair(rng: np.random.Generator, hands: bool = True) -> tuple[Act, Act]
     for side in ("L", "R"):
         _sample_arm(rng, side, source, target, raised=hands and rng.random() < 0.75)
     return source, target
+
+
+def follow_up(source: Act, rng: np.random.Generator, hands: bool = True) -> Act:
+    """Another moment of the one who sits for `source`; no further from it than talk goes."""
+    while True:
+        first, then = sample_pair(rng, hands)
+        turn = then.head - first.head
+        reach = max(float(np.linalg.norm(then.wrist[side] - first.wrist[side])) for side in source.wrist)
+        if np.linalg.norm(turn) < MOST_TURN and reach < MOST_REACH:
+            break
+    calm = rng.uniform(0.2, 1.0)
+    target = Act(expression=then.expression, head=source.head + turn, neck=source.neck.copy(),
+                 chest=source.chest + then.chest - first.chest, sway=then.sway)
+    for side in source.wrist:
+        target.wrist[side] = source.wrist[side] + calm * (then.wrist[side] - first.wrist[side])
+        target.roll[side] = source.roll[side] + calm * (then.roll[side] - first.roll[side])
+        target.wave[side] = source.wave[side] + calm * (then.wave[side] - first.wave[side])
+        target.curl[side] = (source.curl[side] + calm * (then.curl[side] - first.curl[side])).clip(-0.15, 1.1)
+    return target
 
 
 def _head_move(rng: np.random.Generator) -> np.ndarray:

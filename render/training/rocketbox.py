@@ -10,7 +10,7 @@ Convention: metres, +X to the person's left, +Y up, +Z to the front. A bone's tu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -39,10 +39,12 @@ class Area(IntEnum):
 
 @dataclass
 class Pose:
-    """Turns (axis-angle, rad) and shifts (metres) of bones by name, without the prefix; absent bones rest."""
+    """Turns (axis-angle, rad) and shifts (metres) of bones by name, without the prefix; absent bones rest. expression: ARKit
+    weights by name, for people whose face has shapes instead of bones."""
 
     turn: dict[str, np.ndarray]
     shift: dict[str, np.ndarray]
+    expression: dict[str, float] = field(default_factory=dict)
 
 
 class Person:
@@ -52,6 +54,8 @@ class Person:
     area ``[F]`` (`Area`); torso: indices of the trunk's vertices; head ``{bone: [3]}`` where each bone starts;
     textures ``[material][level] [3, S, S]`` uint8
     """
+
+    shapes = False  # whether expressions are blend shapes
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
