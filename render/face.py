@@ -25,10 +25,11 @@ LIP_SHADE = 0.02  # of the face window: how far the lips' shade reaches into the
 ZONE = (1.2, 0.25)  # half widths of the mouth: how far its inside can be seen across; and up and down, at least
 SUPERSAMPLE = 2
 LID_MOVES = 0.02  # of the eye's width
+LID_CLOSES = 0.85  # of the opening in the picture
 APART = 2.5  # px of the picture between neighbouring samples of one pixel from which they show different things
 TORN = 2.0  # px of the picture between neighbouring pixels: two of its pixels and more in one give a staircase
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
-EYE_MARGIN, MOUTH_MARGIN = 0.25, 0.4  # of the larger side of a spot's keypoints: how far the spot reaches beyond them
+EYE_MARGIN, LID_MARGIN, MOUTH_MARGIN = 0.12, 0.2, 0.4  # of the larger side of a spot's keypoints: how far it reaches beyond
 INNER = Part.TEETH  # this part and higher ones are inside the mouth
 
 Box = tuple[int, int, int, int]  # x0, y0, width, height px
@@ -52,6 +53,7 @@ def prepare_face(source: RenderSource) -> None:
     part = source.head.part
     prepare_lids(source)
     source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
+    source.cache["lid_spot"] = _spot(source, EYES, LID_MARGIN) | (part == Part.EYE)  # closing lids come from farther up
     source.cache["mouth_spot"] = (_spot(source, MOUTH, MOUTH_MARGIN) | (part >= INNER)) & (part != Part.EYE)
 
 
@@ -111,9 +113,12 @@ def finish_face(drawing: FaceDrawing, frame: Tensor, alpha: Tensor, flow: Tensor
         return drawing.control
     _soften_tears(frame, flow, drawing.box)
     inner = (drawing.part >= INNER)[:, None].float()
-    spots = ["eye_spot"] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
+    closing = _closing(source, drive)
+    eyes = "lid_spot" if bool(closing.any()) else "eye_spot"
+    spots = [eyes] * _lids_move(source, drive) + ["mouth_spot"] * bool(inner.any())
     for spot in spots:
-        _draw_spot(frame, alpha, flow, drawing, inner, source, drive, source.cache[spot], spot == "mouth_spot")
+        _draw_spot(frame, alpha, flow, drawing, inner, source, drive, source.cache[spot],
+                   None if spot == "mouth_spot" else closing)
     return drawing.control
 
 
@@ -141,6 +146,12 @@ def _lids_move(source: RenderSource, drive: RenderDrive) -> bool:
     """Whether an eye in any frame is opened differently from the picture, for its width."""
     now, rest = (_openings(points[..., :2]) for points in (drive.face_keypoints, source.face_keypoints[None]))
     return bool(((now - rest).abs() > LID_MOVES).any())
+
+
+def _closing(source: RenderSource, drive: RenderDrive) -> Tensor:
+    """``[B]`` bool: an eye is opened less than in the picture, so that its lid is stretched."""
+    now, rest = (_openings(points[..., :2]) for points in (drive.face_keypoints, source.face_keypoints[None]))
+    return (now < LID_CLOSES * rest).any(1)
 
 
 def _openings(points: Tensor) -> Tensor:
@@ -183,8 +194,10 @@ def _of_control(control: Tensor, source: RenderSource, box: Box) -> Tensor:
 
 
 def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing, inner: Tensor, source: RenderSource,
-               drive: RenderDrive, triangles: Tensor, mouth: bool) -> None:
-    """Eyes or mouth once more, finer, where different things meet in a pixel (all in place)."""
+               drive: RenderDrive, triangles: Tensor, closing: Tensor | None) -> None:
+    """Eyes or mouth once more, finer, where different things meet in a pixel (all in place). closing ``[B]`` bool: in which
+    frames lids close; None for the mouth."""
+    mouth = closing is None
     surface = Surface(source.head.triangles[triangles], source.head.source, source.head.trust, source.head.part[triangles],
                       source.head.arch)
     if drawing.box is None or not len(surface.triangles):
@@ -211,10 +224,13 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
         mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
     mixed = mixed & (_covered(fine.part) | near)
-    if not mouth:
+    if closing is not None and closing.any():
         mixed = mixed & ~_behind_lids(fine.part, drawing.part[:, y - top:y - top + h, x - left:x - left + w])
-        lids = lid_skin(layer[:, :3], window, fine.part == Part.SKIN, source, drive.face_keypoints, (x, y), SUPERSAMPLE)
-        mixed = mixed | (_halve(lids) > 0)
+        for index in closing.nonzero().flatten().tolist():
+            one = slice(index, index + 1)
+            lids = lid_skin(layer[one, :3], window[one], fine.part[one] == Part.SKIN, source, drive.face_keypoints[one],
+                            (x, y), SUPERSAMPLE)
+            mixed[one] |= _halve(lids) > 0
     layer = _halve(layer)
     for target, value in ((frame, layer[:, :3]), (alpha, layer[:, 3:])):
         target[:, :, rows, columns] = torch.where(mixed, value, target[:, :, rows, columns])

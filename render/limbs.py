@@ -106,6 +106,7 @@ def _shown(surface: Surface, flow: Tensor, points: Tensor) -> Tensor:
     margin = FINGER_ENDS * (hand.amax(0) - hand.amin(0)).amax()
     low, high = (hand.amin(0) - margin)[:, None, None], (hand.amax(0) + margin)[:, None, None]
     forward = points[1:].mean(0) - points[0]
-    past = torch.einsum("bchw,c->bhw", flow - points[0, :, None, None], forward) > BEFORE_WRIST * forward.square().sum()
-    inside = ((flow >= low) & (flow <= high)).all(1, keepdim=True) & past[:, None]
+    along = flow[:, :1] * forward[0] + flow[:, 1:] * forward[1]
+    past = along > points[0] @ forward + BEFORE_WRIST * forward.square().sum()
+    inside = ((flow >= low) & (flow <= high)).all(1, keepdim=True) & past
     return inside.to(flow.dtype)
