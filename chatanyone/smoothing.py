@@ -29,7 +29,8 @@ class Setting:
 # Our choice. Speeds: weights per second (a blink reaches 10), rad per second (a nod 1), metres per second (0.1).
 FAST = Setting(6.0, 3.0)  # lids and lips: closed means closed
 GAZE = Setting(3.0, 3.0)
-SLOW = Setting(1.5, 2.0)  # brows, cheeks
+SLOW = Setting(1.5, 2.0)  # cheeks, nose
+BROWS = Setting(1.5, 0.8)  # what comes back of them is large, and so is its trembling
 ROTATION = Setting(1.2, 8.0)
 TRANSLATION = Setting(1.0, 60.0)
 BODY = Setting(1.2, 6.0)  # shoulder widths per second
@@ -42,6 +43,8 @@ def expression_setting(name: str) -> Setting:
     """The setting of one ARKit channel."""
     if name.startswith("eyeLook"):
         return GAZE
+    if name.startswith("brow"):
+        return BROWS
     return FAST if name.startswith(("eyeBlink", "eyeWide", "eyeSquint", "mouth", "jaw", "tongue")) else SLOW
 
 

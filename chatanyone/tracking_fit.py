@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from chatanyone.vision.response import seen_by_detector
+from chatanyone.vision.response import astray_when_turned, seen_by_detector
 from motion.template.fit import Camera, HeadFit, fit_frame, fit_head
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, ARKIT_NAMES
@@ -25,9 +25,9 @@ _LIPS, _LIDS, _HEIGHT = (13, 14), ((159, 145), (386, 374)), (10, 152)  # lids: t
 _CORNERS, _BROWS = (61, 291), (105, 334)  # of the mouth; middles of the person's right and left brow
 _BLINKS = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
 BLINK_FRAMES = 15
-# How much rarer or smaller a shape is than those that are not named: of shapes that move the landmarks alike (a smile, a
-# dimple, a stretched mouth) the common one explains what is seen (our choice, weighed with tools/check_round_trip.py).
-_RARE = {"tongue": 0.2, "mouthDimple": 0.3, "jawForward": 0.3, "jawLeft": 0.3, "jawRight": 0.3, "cheekPuff": 0.3,
+# How much rarer or smaller (brows: larger) a shape is than those that are not named: of shapes that move the landmarks alike
+# (a smile, a dimple, a stretched mouth) the common one explains what is seen (ours, weighed with tools/check_round_trip.py).
+_RARE = {"brow": 2.0, "tongue": 0.2, "mouthDimple": 0.3, "jawForward": 0.3, "jawLeft": 0.3, "jawRight": 0.3, "cheekPuff": 0.3,
          "mouthStretch": 0.4, "mouthPress": 0.4, "mouthRoll": 0.4, "mouthShrug": 0.4, "mouthLeft": 0.4, "mouthRight": 0.4,
          "noseSneer": 0.4, "eyeSquint": 0.4, "mouthUpperUp": 0.5, "mouthFunnel": 0.5, "cheekSquint": 0.5, "eyeWide": 0.5,
          "mouthLowerDown": 0.6, "mouthFrown": 0.6}
@@ -65,7 +65,7 @@ def fit_track(
     after each frame.
     """
     person = _fit_person(template, frames)
-    baseline, seen = _score_baseline(frames, scores), seen_by_detector(template)
+    baseline, seen, turned = _score_baseline(frames, scores), seen_by_detector(template), astray_when_turned()
     blinks = measure_blinks(frames)
     rows: list[tuple[Tensor, Camera, float]] = []
     initial: tuple[Tensor, Camera] | None = None
@@ -78,7 +78,7 @@ def fit_track(
             prior = _with_blinks(prior, blink, person.gain)
             prior, camera, residual = fit_frame(
                 template, person.identity, torch.from_numpy(landmarks), initial, prior, neutral=person.neutral,
-                spread=SPREAD, seen=seen)
+                spread=SPREAD, seen=seen, turned=turned, facing=person.camera.rotation)
             initial = (prior, camera)
         rows.append((_document_weights(prior, blink, person.gain), camera, residual))
         step()
@@ -141,10 +141,13 @@ def neck_translation(neck: NDArray[np.float64], reference: NDArray[np.float32]) 
 
 
 def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:
+    """Identity, neutral face and gain are means over the calmest frames, and so is the camera's rotation."""
     calm = _calmest(frames)
     fits = [fit_head(template, torch.from_numpy(frames[index])) for index in calm]
+    rotation = torch.stack([fit.camera.rotation for fit in fits]).mean(dim=0)
     return replace(
-        fits[0], identity=torch.stack([fit.identity for fit in fits]).mean(dim=0),
+        fits[0], camera=replace(fits[0].camera, rotation=rotation),
+        identity=torch.stack([fit.identity for fit in fits]).mean(dim=0),
         neutral=torch.stack([fit.neutral for fit in fits]).mean(dim=0),
         gain=torch.stack([fit.gain for fit in fits]).mean(dim=0))
 

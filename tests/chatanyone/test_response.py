@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from chatanyone.tracking_fit import fit_track
-from chatanyone.vision.response import MEASURED, SKIN, seen_by_detector
+from chatanyone.tracking_fit import SPREAD, fit_track
+from chatanyone.vision.response import MEASURED, SKIN, STRENGTH, astray_when_turned, seen_by_detector
+from motion.template.fit import Camera, fit_frame
 from motion.template.head import HeadTemplate
-from motion.types import ARKIT_INDEX
+from motion.types import ARKIT_INDEX, ARKIT_NAMES
+from tests.helpers.template_person import camera
+
+BROWS = [ARKIT_INDEX[name] for name in ARKIT_NAMES if name.startswith("brow")]
 
 
 def test_measured_shapes_answer_less_than_the_mesh_and_others_are_the_templates() -> None:
@@ -15,7 +21,9 @@ def test_measured_shapes_answer_less_than_the_mesh_and_others_are_the_templates(
     own, seen = template.landmarks(template.expression), seen_by_detector(template)
     assert seen.shape == (52, 478, 3) and bool(torch.isfinite(seen).all())
     measured = [ARKIT_INDEX[name] for name in MEASURED]
-    others = [index for index in range(52) if index not in measured]
+    others = [index for index in range(52) if index not in measured and index not in BROWS]
+    assert sorted(ARKIT_INDEX[name] for name in STRENGTH) == BROWS
+    assert all(torch.equal(seen[ARKIT_INDEX[name]], own[ARKIT_INDEX[name]] * value) for name, value in STRENGTH.items())
     assert torch.equal(seen[others], own[others]) and torch.equal(seen[:, SKIN:], own[:, SKIN:])
     pucker = ARKIT_INDEX["mouthPucker"]
     a, b = own[pucker, :SKIN, :2].flatten(), seen[pucker, :SKIN, :2].flatten()
@@ -33,3 +41,36 @@ def test_a_pucker_as_the_detector_shows_it_comes_back_whole() -> None:
     found = fit_track(template, list(px), [None] * len(px)).expression
     assert found[:24, pucker].max() < 0.1 and 0.35 < found[24:, pucker].mean() < 0.7  # the prior keeps some
     assert abs(found[32:, jaw].mean() - 0.3) < 0.06
+
+
+def test_a_head_that_looks_down_does_not_frown() -> None:
+    """Points that stray as the detector's do on a turned head: known, they are no brows; unknown, they are."""
+    template = HeadTemplate.load()
+    turned, mean = astray_when_turned(), template.landmarks(template.mean)
+    assert bool(torch.isfinite(turned).all()) and not bool(turned[:, SKIN:].any()) and not bool(turned[..., 2].any())
+    found = {}
+    for pitch_deg in (-9.0, -5.0, 5.0, 9.0):
+        pitch = math.radians(pitch_deg)
+        points = mean + pitch * turned[0] + pitch**2 * turned[1]
+        view = Camera(torch.tensor([pitch, 0.0, 0.0]), camera().centre, camera().scale)
+        for known in (turned, None):
+            weights, head, _ = fit_frame(
+                template, torch.zeros(60), view.project(points, template.pivot), neutral=template.mean, spread=SPREAD,
+                seen=seen_by_detector(template), turned=known, facing=torch.zeros(3))
+            found[pitch_deg, known is None] = weights
+            if known is not None:
+                assert float(weights.max()) < 0.05
+                assert math.degrees(float((head.rotation - view.rotation).abs().max())) < 0.5
+    frown = ARKIT_INDEX["browDownLeft"]
+    assert float(found[-9.0, True][frown]) > 0.3 > 10 * float(found[-9.0, False][frown])
+
+
+def test_a_turn_beyond_what_was_measured_strays_no_farther() -> None:
+    template = HeadTemplate.load()
+    turned, mean = astray_when_turned(), template.landmarks(template.mean)
+    most = mean + 0.25 * turned[0] + 0.25**2 * turned[1]
+    view = Camera(torch.tensor([0.5, 0.0, 0.0]), camera().centre, camera().scale)
+    weights, head, _ = fit_frame(
+        template, torch.zeros(60), view.project(most, template.pivot), neutral=template.mean, spread=SPREAD,
+        seen=seen_by_detector(template), turned=turned, facing=torch.zeros(3))
+    assert float(weights.max()) < 0.05 and math.degrees(float((head.rotation - view.rotation).abs().max())) < 0.5

@@ -48,7 +48,8 @@ def test_channels_have_their_own_settings_and_stay_in_range() -> None:
     assert smoothing.expression_setting("eyeBlinkLeft") == smoothing.FAST
     assert smoothing.expression_setting("jawOpen") == smoothing.FAST
     assert smoothing.expression_setting("eyeLookUpLeft") == smoothing.GAZE
-    assert smoothing.expression_setting("browInnerUp") == smoothing.SLOW
+    assert smoothing.expression_setting("browInnerUp") == smoothing.BROWS
+    assert smoothing.expression_setting("cheekPuff") == smoothing.SLOW
     track = np.random.default_rng(0).uniform(0, 1, (40, 52))
     out = smoothing.smooth_expression(track, 30.0)
     assert out.min() >= 0 and out.max() <= 1

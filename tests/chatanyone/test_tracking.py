@@ -19,6 +19,7 @@ from chatanyone.media.video import VideoReader
 from chatanyone.motionfile import Measured, MotionDocument
 from chatanyone.tracking import Observation, solve, track_file, track_frames
 from chatanyone.tracking_fit import fit_track, lid_aperture, lip_aperture, measure_blinks, relative_pose
+from chatanyone.vision.response import astray_when_turned
 from motion.template.fit import Camera
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
@@ -43,11 +44,14 @@ def speech(T: int = 48) -> NDArray[np.float64]:
 
 def project(template: HeadTemplate, expression: NDArray[np.float64], turns: NDArray[np.float64],
             scales: NDArray[np.float64]) -> list[NDArray[np.float32]]:
-    frames = []
+    """Points as the detector shows them: they stray as the head turns away from the first frame's pose."""
+    frames, stray = [], astray_when_turned()
     for weights, turn, scale in zip(expression, turns, scales):
         mesh = template.vertices(torch.zeros(len(template.identity)), torch.from_numpy(weights).float())
+        pitch, yaw, _ = (float(value) for value in turn - turns[0])
+        points = template.landmarks(mesh) + pitch * stray[0] + pitch**2 * stray[1] + yaw * stray[2]
         camera = Camera(torch.from_numpy(turn).float(), torch.tensor([200.0, 150.0]), float(scale))
-        frames.append(camera.project(template.landmarks(mesh), template.pivot).numpy())
+        frames.append(camera.project(points, template.pivot).numpy())
     return frames
 
 
