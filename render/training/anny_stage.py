@@ -125,15 +125,13 @@ def _samples(person: AnnyPerson, vertices: Tensor, per_vertex: Tensor, triangle:
              eye: Tensor) -> Samples:
     """What shading needs at points of triangles: ``triangle [P]``, ``weight [P, 3]``."""
     table = torch.cat([vertices, per_vertex, person.uv, person.canonical, person.painted], 1)
-    corner = person.triangles[triangle]
-    mixed = sum(table[corner[:, k]] * weight[:, k:k + 1] for k in range(3))
-    assert isinstance(mixed, Tensor)
+    mixed = F.embedding_bag(person.triangles[triangle], table, per_sample_weights=weight, mode="sum")  # the weighted sum
     place, sky, normal, strand, uv, rest, painted = mixed.split([3, 3, 3, 3, 2, 3, person.painted.shape[1]], 1)
     view = F.normalize(eye - place, dim=1)
     normal = F.normalize(normal, dim=1)
     facing = (normal * view).sum(1, keepdim=True)
-    a, b, c = (vertices[corner[:, k]] for k in range(3))
-    away = (torch.linalg.cross(b - a, c - a) * view).sum(1, keepdim=True) < 0
+    a, b, c = vertices[person.triangles].unbind(1)
+    away = (torch.linalg.cross(b - a, c - a)[triangle] * view).sum(1, keepdim=True) < 0
     normal = torch.where(away & (facing < 0), -normal, normal)
     return Samples(triangle, place, normal, view, sky, strand, uv, rest, painted)
 
