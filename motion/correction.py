@@ -8,7 +8,8 @@ kept in the style. Applying it is a function of one frame, so live sessions do t
 * **Speech** (jaw, lips): one gain for how wide a person articulates, turned like the dial of the mouth, so closures stay. How
   the lips are formed while they are apart is shifted towards the clip's in so far as they are apart: a shift that were
   there in silence too would open the mouth or be a detector's idea of this person's lips.
-* **Gaze and head**: range only. Where somebody looks and holds their head is the camera's place and the seed's choice.
+* **Gaze and head**: range only, of gaze while the lids are open. Where somebody looks and holds their head is the camera's
+  place and the seed's choice.
 * **Lids**: how often they blink (`motion.impulses`).
 
 A short clip says little of what happens seldom, so deviations are compared over windows of the clip's own length, and those
@@ -36,6 +37,7 @@ MOST_GAZE_GAIN, MOST_HEAD_GAIN = 1.5, 1.8  # beyond it a short clip of somebody 
 GAZE_FRAMES = 3600
 # Deviation of the four weights of an axis ÷ that of its control: the shipped net's, over two minutes with three seeds.
 GAZE_WEIGHTS = (0.30, 0.29)
+LID_FALLS, LID_FRAMES = 0.25, 3
 BLINK_PRIOR_S, LEAST_BLINKS, MOST_BLINKS = 8.0, 0.4, 2.5
 _LEAST_APART = 8.0  # frames with the lips apart that a mean of their form needs
 _ROUNDS = 3
@@ -88,8 +90,11 @@ def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
     gain[MANNER] = ((there**2 + FLOOR**2) / (here**2 + FLOOR**2)).sqrt()[MANNER].clamp(LEAST_GAIN, MOST_GAIN)
     for i in range(EXPRESSION_DIM, FACE_DIM):
         gain[i] = _cautious(there[[i]], here[[i]], size).clamp(max=MOST_HEAD_GAIN)
-    for columns, usual in zip((_ACROSS, _UP_DOWN), gaze_spread(min(size, GAZE_FRAMES))):
-        gain[columns] = _cautious(there[columns], usual[None], size).clamp(max=MOST_GAZE_GAIN)
+    seeing = wanted[lids_open(reference.expression)]
+    if len(seeing) > 1:
+        looks = spread(seeing, size)
+        for columns, usual in zip((_ACROSS, _UP_DOWN), gaze_spread(min(len(seeing), GAZE_FRAMES))):
+            gain[columns] = _cautious(looks[columns], usual[None], len(seeing)).clamp(max=MOST_GAZE_GAIN)
     gain[SPEECH] = _ratio(there[SPEECH], here[SPEECH]).clamp(LEAST_GAIN, MOST_MOUTH_GAIN)
     for _ in range(_ROUNDS):  # bounds and the clamp at 0 and 1 cost range: match the groups' as they come out
         offset = _offsets(wanted, found, gain)
@@ -124,6 +129,14 @@ def blink_rate(expression: Tensor) -> float:
     seconds = len(expression) / FPS
     rate = (count + BLINKS_PER_S * BLINK_PRIOR_S) / (seconds + BLINK_PRIOR_S) / BLINKS_PER_S
     return min(max(rate, LEAST_BLINKS), MOST_BLINKS)
+
+
+def lids_open(expression: Tensor) -> Tensor:
+    """Frames ``[T]`` of weights ``[T, 52]`` in which gaze can be seen: a lid that falls looks like eyes that look down, for
+    some frames before and after it is shut too."""
+    shut = (expression[:, _LIDS].amax(1) > LID_FALLS).float()
+    near = torch.nn.functional.max_pool1d(shut[None, None], 2 * LID_FRAMES + 1, 1, LID_FRAMES)[0, 0]
+    return near == 0
 
 
 def mixed_corrections(parts: list[tuple[Correction | None, float]]) -> Correction | None:

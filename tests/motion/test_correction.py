@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from motion.correction import (
-    MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, gaze_spread, mixed_corrections, nothing,
-    spread)
+    MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, gaze_spread, lids_open, mixed_corrections,
+    nothing, spread)
 from motion.impulses import BLINKS_PER_S, eye_controls
 from motion.style import CLOSURES, SPEECH, lip_gap_mm
 from motion.types import ARKIT_INDEX, FACE_DIM, FaceMotion
@@ -139,3 +139,24 @@ def test_what_would_part_lips_or_lids_is_refused(name: str, gain: float, offset:
         check_correction(Correction(right.gain, right.offset, blinks))
     check_correction(fitted(talking(120, jaw=0.6), talking(300)))
     assert len(set(SPEECH) & set(MANNER)) == 0
+
+
+def test_a_blink_is_no_look_down() -> None:
+    """A detector sees eyes look down behind every lid that falls."""
+    down = [ARKIT_INDEX[f"eyeLookDown{side}"] for side in ("Left", "Right")]
+    lids = [ARKIT_INDEX[f"eyeBlink{side}"] for side in ("Left", "Right")]
+    plain, blinking = talking(300), talking(300)
+    for start in range(20, 300, 60):
+        blinking.expression[start:start + 6, lids] = 0.9
+        blinking.expression[start - 2:start + 8, down] = 0.6
+    seen_gain, plain_gain = (float(fitted(clip, talking(600)).gain[down].mean()) for clip in (blinking, plain))
+    assert seen_gain == pytest.approx(plain_gain, abs=0.1) and seen_gain < 0.6  # with the blinks in it would be the largest
+    seen = lids_open(blinking.expression)
+    assert not bool(seen[18:28].any()) and bool(seen[40:60].all())
+
+
+def test_lids_that_never_open_leave_gaze_alone() -> None:
+    asleep = talking(60)
+    asleep.expression[:, ARKIT_INDEX["eyeBlinkLeft"]] = 1
+    columns = [ARKIT_INDEX["eyeLookUpLeft"], ARKIT_INDEX["eyeLookInLeft"]]
+    assert (fitted(asleep, talking(600)).gain[columns] == 1).all()
