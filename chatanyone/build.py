@@ -139,14 +139,14 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
 
 def renderer(config: Config, where: torch.device) -> Any:
     """Geometry, and the nets that finish its pictures unless they are switched off."""
-    if not config.render.use_networks:
+    if not config.render.use_networks and not config.render.use_filter:
         from render.geometry import coarse_flow, draw
 
         return lambda source, drive: draw(source, drive, coarse_flow(source, drive)).frame
     from render.renderer import Renderer
 
     net = _net(Renderer, "render", config.render.weights, where, {"precision": config.precision})
-    off = {part: False for part in ABLATIONS if not getattr(config.render, part)}
+    off = {part: False for part in (*ABLATIONS, "use_filter", "use_networks") if not getattr(config.render, part)}
     return partial(net, **off) if off else net
 
 

@@ -125,7 +125,8 @@ class RenderConfig:
     """From motion to frames."""
 
     weights: str = SHIPPED  # shipped, random, or a path
-    use_networks: bool = False  # True: the nets correct the geometry; off until their weights gain something
+    use_filter: bool = True  # a small net softens what geometry cannot know exactly: the one rendering net on by default
+    use_networks: bool = False  # True: warping field, generator and face pass too; twice the time, for little yet
     hand_injection: bool = True  # False: the generator is not shown the drawn hands (ablation)
     face_refine: bool = True  # False: no face pass (ablation)
     implicit_offset: bool = True  # False: Eq. 2 without its learned offset Δ (ablation)

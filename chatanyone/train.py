@@ -118,6 +118,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--total-batch", type=int, metavar="N", help="examples a step over all processes; sets --accumulate")
     parser.add_argument("--sheet-every", type=int, default=500, metavar="N", help="with --clips: steps between sample sheets "
                         "in the run folder, 0 for none (500)")
+    if name == "render":
+        parser.add_argument("--filter-only", action="store_true", help="teach the reconstruction filter alone")
     parser.add_argument("--warm-start", type=Path, metavar="FILE", help="weights to begin with")
     parser.set_defaults(net={}, clips=None)
     SolverConfig.add_arguments(parser)
@@ -235,7 +237,7 @@ def _render(options: argparse.Namespace, processes: Processes) -> Job:
 
     sizes = check_net(RenderConfig, options.net)
     if ".tar" not in options.data:
-        return Job(RenderTask(Path(options.data), sizes=sizes))
+        return Job(RenderTask(Path(options.data), sizes=sizes, filter_only=options.filter_only))
     from chatanyone.training.streams import StreamedTask, unpack_shards
 
     shards = _shards(options, processes)
@@ -244,7 +246,8 @@ def _render(options: argparse.Namespace, processes: Processes) -> Job:
         unpack_shards(held_out, train=islice(shards.first(), 1), held_out=options.held_out)
     processes.wait()
     samples = shards.samples
-    return Job(StreamedTask(RenderTask(held_out, sizes=sizes), lambda seed: (
+    task = RenderTask(held_out, sizes=sizes, filter_only=options.filter_only)
+    return Job(StreamedTask(task, lambda seed: (
         {name: value[None] for name, value in sample.items()} for sample in samples(seed))))
 
 

@@ -11,6 +11,7 @@ class RenderConfig:
 
     features: channels of the appearance features at 1/4 and (twice that) at 1/8
     motion: of the warping-field net at 1/8
+    filter: of the reconstruction filter at 1/4
     generator: of the generator at 1/4, half of it at 1/2 and twice at 1/8
     face: of the face-refine net at 1/4 of the window, half of it at 1/2 and twice at 1/8
     flow_bound: px the nets may move the geometric flow
@@ -24,6 +25,7 @@ class RenderConfig:
 
     features: int = 16
     motion: int = 32
+    filter: int = 16
     generator: int = 32
     face: int = 32
     flow_bound: float = 8.0

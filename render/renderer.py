@@ -1,7 +1,8 @@
 """The renderer: geometry proposes, the networks dispose.
 
-Every net adds a residual to what geometry proposes and starts at zero, so an untrained renderer draws exactly the geometric
-frame, and a net whose output is still zero is not computed. Order of a frame: warping field → picture → generator → face pass.
+Every net changes what geometry proposes and starts at zero, so an untrained renderer draws exactly the geometric frame, and a
+net whose output is still zero is not computed. Order of a frame: warping field → picture → reconstruction filter → generator
+→ face pass. The filter is small and has a switch of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from render.face_refine import FaceRefine
 from render.generator import Generator
 from render.geometry import Proposal, coarse_flow, draw, prepare
 from render.keypoints import BodyKeypointFinder, body_keypoints, face_keypoints, heat_maps
+from render.reconstruction import ReconstructionFilter, face_masks, filter_inputs, mix, near_person, soften
 from render.types import RenderDrive, RenderSource
 from render.warp import STRIDE, sample
 
@@ -49,19 +51,23 @@ class Renderer(nn.Module):
                                   offset_bound=c.offset_bound)
         self.generator = Generator(c.generator, c.features, c.residual_bound)
         self.face = FaceRefine(c.face, appearance=2 * c.features, bound=c.residual_bound)
+        self.filter = ReconstructionFilter(c.filter)
         self.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def forward(self, source: RenderSource, drive: RenderDrive, *, use_networks: bool = True, hand_injection: bool = True,
-                face_refine: bool = True, implicit_offset: bool = True) -> Tensor:
-        """Frames ``[B, 3, H, W]``; the switches leave out one part each, for ablations."""
+    def forward(self, source: RenderSource, drive: RenderDrive, *, use_filter: bool = True, use_networks: bool = True,
+                hand_injection: bool = True, face_refine: bool = True, implicit_offset: bool = True) -> Tensor:
+        """Frames ``[B, 3, H, W]``; the switches leave out one part each: the filter, all other nets, or one of them."""
         coarse = coarse_flow(source, drive)
-        if not use_networks:
-            return draw(source, drive, coarse).frame
         with torch.autocast(coarse.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if not use_networks:
+                proposal = draw(source, drive, coarse)
+                return (self.reconstruct(proposal, source, drive) if use_filter else proposal.frame).clamp_(0, 1)
             appearance = self.look(source)
             motion = self.move(source, drive, coarse)
             proposal = draw(source, drive, coarse + motion.flow)
+            if use_filter:
+                proposal.frame = self.reconstruct(proposal, source, drive)
             frame, (rows, columns) = proposal.frame, face_window(source)
             if speaks(self.generator):
                 change = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
@@ -71,6 +77,17 @@ class Renderer(nn.Module):
                 window = frame[:, :, rows, columns]
                 window += self.refine(window, proposal.face, source, drive, motion.offset * implicit_offset)
         return frame.clamp_(0, 1)
+
+    def reconstruct(self, proposal: Proposal, source: RenderSource, drive: RenderDrive) -> Tensor:
+        """The proposed frame, as sharp as it deserves to be."""
+        if not speaks(self.filter):
+            return proposal.frame
+        softer = soften(proposal.frame)
+        flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
+        masks = face_masks(proposal.face, source.face_box, source.size)
+        inputs = filter_inputs(proposal.frame, softer, proposal.alpha, flow, proposal.hands[:, 3:], masks)
+        weights = self.filter(inputs) * near_person(proposal.alpha) * activity(source, drive)
+        return mix(proposal.frame, softer, weights)
 
     def look(self, source: RenderSource) -> Appearance:
         """What is computed once per picture, kept in the source's cache."""
@@ -117,7 +134,7 @@ class Renderer(nn.Module):
         return change * self.open_to_change(control)
 
 
-def speaks(net: Generator | FaceRefine) -> bool:
+def speaks(net: Generator | FaceRefine | ReconstructionFilter) -> bool:
     """Whether the net has learned to say anything: while its output layer is zero, computing it would be waste."""
     return any(bool(parameter.any()) for parameter in net.out.parameters())
 

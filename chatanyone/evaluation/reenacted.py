@@ -22,7 +22,7 @@ from chatanyone.evaluation import lips, pixels
 from chatanyone.evaluation.lips import Image, Points
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.studio import (
-    HEAD, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, UPPER_BODY, Variant, available)
+    ALL_NETWORKS, HEAD, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, UPPER_BODY, Variant, available)
 from chatanyone.media.video import VideoReader
 from chatanyone.portrait import Portrait, prepare_portrait
 from chatanyone.portraits.framing import Frame, cut
@@ -40,8 +40,8 @@ Rows = dict[str, list[dict[str, float]]]  # variant → a row of numbers a frame
 
 
 def variants(session: Session) -> list[Variant]:
-    """The session's, then the ablations this version has switches for."""
-    ablations = [NO_HAND_INJECTION, NO_FACE_REFINE, NO_IMPLICIT_OFFSET] if NETWORKS in session.variants else []
+    """The session's, then all nets together and the ablations this version has switches for."""
+    ablations = [ALL_NETWORKS, NO_HAND_INJECTION, NO_FACE_REFINE, NO_IMPLICIT_OFFSET] if NETWORKS in session.variants else []
     return [*session.variants, *(v for v in ablations if available(session.studio.config, v))]
 
 
@@ -155,6 +155,8 @@ class _True:
         self.face = pixels.oval(image.shape[:2], points)
         self.mouth = torch.from_numpy(pixels.box(image.shape[:2], points[list(MOUTH)], 0.15))
         self.hands = _real_hands(image, pose)
+        shown = [pixels.box(image.shape[:2], hand.points, 0.1) for hand in self.hands if hand is not None]
+        self.hand_area = self.person & torch.from_numpy(np.logical_or.reduce(shown)) if shown else None
 
     def compare(self, image: Image) -> dict[str, float]:
         """All numbers of one made frame."""
@@ -175,7 +177,9 @@ class _True:
         if not seen:
             return {}
         found = detect_hands(image, self.pose)
-        return {"hkc": _sure(found, seen), "true hkc": _sure(self.hands, seen)}
+        area = {} if self.hand_area is None or not self.hand_area.any() else {
+            "hands psnr": person_psnr(_tensor(image), self.tensor, self.hand_area)}
+        return {"hkc": _sure(found, seen), "true hkc": _sure(self.hands, seen), **area}
 
 
 def _real_hands(image: Image, pose: PoseLandmarks) -> tuple[Hand | None, Hand | None]:

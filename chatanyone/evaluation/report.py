@@ -18,6 +18,8 @@ from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.work import ROOT, weights_hashes
 
 HEADER = "| measure | engine | N | value | 95 % | must | aim | |\n|---|---|---|---|---|---|---|---|"
+# Engines that lack a learned part, and how a gain over them is told.
+WITHOUT = {"geometry": "", "loudness alone": ", against loudness alone"}
 
 
 def write(folder: Path, outcomes: list[Outcome], config: Config, session: Session, whole: bool) -> None:
@@ -46,15 +48,17 @@ def document(outcomes: list[Outcome], about: dict[str, Any]) -> str:
         "# Evaluation", "",
         f"Written by `chatanyone evaluate` on {about['date']}: commit {about['commit']}, {about['machine']}; {given}"
         + (f"; at most {about['limit']} items a bar" if about["limit"] else "") + ". Definitions: "
-        "[metrics](../metrics.md). Intervals are 95 % bootstrap intervals over the items; N counts items. `geometry` is "
-        "the program as it ships, `networks` the same with `render.use_networks: true`; the summary counts what ships.", "",
+        "[metrics](../metrics.md). Intervals are 95 % bootstrap intervals over the items; N counts items. `networks` is "
+        "the program as it ships, `geometry` the same without any rendering net, `all networks` with `render.use_networks: "
+        "true` besides; the summary counts what ships.", "",
         "Weights (SHA-256 of the tensors): " + ", ".join(f"{kind} `{value}`" for kind, value in about["weights"].items())
         + ".", "", "## Summary", "", summary(outcomes), "",
     ]
     gained = learned_part(outcomes)
     if gained:
         lines += ["## What the networks add", "", "Networks minus geometry over the same items; the bar asks for gains in lip "
-                  "sync, reenactment, mouth and hands.", "", "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
+                  "sync, reenactment, mouth and hands. Rendering nets draw what the motion nets say, so lip sync stands "
+                  "against a mouth that follows loudness too, which needs no net at all.", "", "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
                   *map(_gain, gained), ""]
     return "\n".join(lines) + "\n".join(section(outcome) for outcome in outcomes)
 
@@ -73,9 +77,9 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def _shipping(rows: list[Measure]) -> list[Measure]:
-    """Those of geometry alone; where a measure needs no pictures, the only ones there are."""
-    drawn = {row.name for row in rows if row.variant == "geometry"}
-    return [row for row in rows if row.variant == ("geometry" if row.name in drawn else "networks")]
+    """Those with the nets that are on by default; of a report on geometry alone, geometry's."""
+    shipped = {row.name for row in rows if row.variant == "networks"}
+    return [row for row in rows if row.variant == ("networks" if row.name in shipped else "geometry")]
 
 
 def learned_part(outcomes: list[Outcome]) -> list[Measure]:
@@ -85,12 +89,12 @@ def learned_part(outcomes: list[Outcome]) -> list[Measure]:
         if outcome.matrix:
             continue
         rows = {(m.variant, m.name): m for m in outcome.measures if m.known}
-        for (variant, name), geometry in rows.items():
+        for (variant, name), without in rows.items():
             networks = rows.get(("networks", name))
-            if variant == "geometry" and networks is not None:
-                shared = {item: value - geometry.values[item] for item, value in networks.values.items()
-                          if item in geometry.values and math.isfinite(value) and math.isfinite(geometry.values[item])}
-                found.append(Measure(f"{outcome.title}: {name}", shared, networks.unit, "networks - geometry",
+            if variant in WITHOUT and networks is not None:
+                shared = {item: value - without.values[item] for item, value in networks.values.items()
+                          if item in without.values and math.isfinite(value) and math.isfinite(without.values[item])}
+                found.append(Measure(f"{outcome.title}: {name}{WITHOUT[variant]}", shared, networks.unit, f"networks - {variant}",
                                      must=networks.must, note=_better(networks, shared)))
     return found
 
@@ -99,7 +103,11 @@ def _better(networks: Measure, shared: dict[str, float]) -> str:
     """"better" or "worse" where the bar has a direction and the interval leaves 0 out."""
     low, high = Measure("", shared).interval
     must = networks.must
-    if must is None or math.isnan(low) or low <= 0 <= high or math.isfinite(must.low) == math.isfinite(must.high):
+    if math.isnan(low) or low <= 0 <= high:
+        return ""
+    if must is None:
+        return "" if networks.unit != "dB" else "better" if low > 0 else "worse"
+    if math.isfinite(must.low) == math.isfinite(must.high):
         return ""
     return "better" if (low > 0) == math.isfinite(must.low) else "worse"
 

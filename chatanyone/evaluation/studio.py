@@ -35,13 +35,14 @@ class Variant:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-NETWORKS = Variant("networks", {"render.use_networks": True})
-GEOMETRY = Variant("geometry", {"render.use_networks": False})
+NETWORKS = Variant("networks", {"render.use_filter": True})  # as the program ships
+GEOMETRY = Variant("geometry", {"render.use_filter": False, "render.use_networks": False})
+ALL_NETWORKS = Variant("all networks", {"render.use_filter": True, "render.use_networks": True})
 LINEAR_HEAD = Variant("linear head", {"motion.anchor": 1.0})
 DENOISER = Variant("denoiser alone", {"motion.anchor": 0.0})
-NO_HAND_INJECTION = Variant("w/o hand injection", {**NETWORKS.changes, "render.hand_injection": False})
-NO_FACE_REFINE = Variant("w/o face refine", {**NETWORKS.changes, "render.face_refine": False})
-NO_IMPLICIT_OFFSET = Variant("w/o implicit offset", {**NETWORKS.changes, "render.implicit_offset": False})
+NO_HAND_INJECTION = Variant("w/o hand injection", {**ALL_NETWORKS.changes, "render.hand_injection": False})
+NO_FACE_REFINE = Variant("w/o face refine", {**ALL_NETWORKS.changes, "render.face_refine": False})
+NO_IMPLICIT_OFFSET = Variant("w/o implicit offset", {**ALL_NETWORKS.changes, "render.implicit_offset": False})
 
 
 def changed(config: Config, changes: dict[str, Any]) -> Config:

@@ -104,17 +104,18 @@ def looks(driver: Driver, frames: list[Picture]) -> Iterator[tuple[Look, RenderD
     except LookupError as error:
         raise PortraitError(str(error)) from error
     for frame in frames:
-        picture, real = framed(frame, driver.portrait.box)
+        picture, real = framed(frame, driver.portrait.box, driver.portrait.size)
         drive = follow(picture)
         if drive is not None:
             alpha = person_matte(picture, real, Hints(follow.face, (), False))
             yield Look(picture, follow.face, alpha), drive
 
 
-def framed(frame: Picture, box: tuple[float, float, float, float]) -> tuple[Picture, NDArray[np.bool_]]:
+def framed(frame: Picture, box: tuple[float, float, float, float], size: tuple[int, int] = SIZE,
+           ) -> tuple[Picture, NDArray[np.bool_]]:
     """The part of a film's frame that the portrait shows, resampled as the portrait was, and which pixels it really has."""
     x0, y0, x1, _ = box
-    picture, real = cut(frame, Frame(x0, y0, x1 - x0, SIZE))
+    picture, real = cut(frame, Frame(x0, y0, x1 - x0, size))
     return picture.copy(), real
 
 

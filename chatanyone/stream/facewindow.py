@@ -1,7 +1,7 @@
 """The face alone, drawn again into pictures that are ready, in less time than whole pictures (0.8 of it, measured).
 
 The same scene, cut out around the face, is drawn with other motion of the mouth and laid over the picture with a soft
-edge. Only for pictures by geometry: nets see the whole picture.
+edge. Only for pictures by geometry and filter: the other nets see the whole picture.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The warping-field net learns from the true flow and from the picture at 1/4; the generator and the face pass from the true
 picture, on one random crop and on the crop around the face. They see the picture where it truly lies, for of one that lies a
 little beside the truth they would learn to blur: where the true flow puts it, or, of pairs whose drive was measured in the
-target (films, photographs), just as geometry draws it; such pairs say nothing of the warping field.
+target (films, photographs), just as geometry draws it; such pairs say nothing of the warping field, but teach the
+reconstruction filter, and the nets after it see what it leaves.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from render.renderer import Renderer, warp_features
 from render.training.adversarial import RegionAdversaries
 from render.training.data import RenderPair, pair_paths, read_pair, unpack
 from render.training.discriminator import MultiScaleDiscriminator
+from render.training.filtering import filter_losses, filtered
 from render.training.losses import (
     EYE_WEIGHT, MOUTH_WEIGHT, equivariance, gradient_loss, psnr, region_weight, sharpness, texture_loss, weighted_l1)
 from render.training.rocketbox import Area
@@ -54,6 +56,7 @@ class LossWeights:
     adversarial: float = 0.005
     adversarial_from: int = 2000
     matching: float = 0.05
+    filter: float = 1.0
     equivariance: float = 0.1
     prior: float = 0.02
 
@@ -66,6 +69,7 @@ class _Scene:
     source: RenderSource
     drive: RenderDrive
     motion: Motion
+    frame: Tensor  # [1, 3, H, W]: geometry's, through the filter where the drive was measured; without gradient
     flow: Tensor  # [1, 2, H, W] px: where the picture is sampled, without gradient
     quarter: Tensor
     eighth: Tensor
@@ -78,12 +82,17 @@ class RenderTask:
         folder: of pairs made by ``tools/make_render_pairs.py``.
         sizes: fields of `RenderConfig`.
         held_out: how many held-out pairs a validation looks at.
+        filter_only: the reconstruction filter learns, everything else stays; twenty times as many steps an hour.
+
+    Raises:
+        ValueError: the folder holds no training pairs.
     """
 
     kind = "render"
 
     def __init__(self, folder: Path, sizes: dict[str, Any] | None = None, weights: LossWeights | None = None,
-                 held_out: int = 12) -> None:
+                 held_out: int = 12, filter_only: bool = False) -> None:
+        self.filter_only = filter_only
         self.folder, self.weights, self.held_out = folder, weights or LossWeights(), held_out
         self.config = asdict(RenderConfig(**(sizes or {})))
         if not pair_paths(folder, "train"):
@@ -92,7 +101,8 @@ class RenderTask:
 
     def companions(self) -> Mapping[str, nn.Module]:
         """The adversaries, whose optimisers ride in the training state."""
-        return {"adversaries": self.adversaries} if self.weights.adversarial or self.weights.matching else {}
+        taught = not self.filter_only and (self.weights.adversarial or self.weights.matching)
+        return {"adversaries": self.adversaries} if taught else {}
 
     def build(self) -> Renderer:
         return Renderer(**self.config)
@@ -107,8 +117,17 @@ class RenderTask:
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, Renderer)
-        scene = _scene(model, unpack(batch), teach=True)
-        parts = {} if scene.pair.measured else {
+        pair = unpack(batch)
+        parts = filter_losses(model, pair, _teachable(pair)) if pair.measured else {}
+        if not self.filter_only:
+            parts |= self._net_losses(model, pair, step)
+        total = sum((value * self._weight(name) for name, value in parts.items()), next(model.parameters()).sum() * 0)
+        return total, {name: float(value.detach()) for name, value in parts.items()}
+
+    def _net_losses(self, model: Renderer, pair: RenderPair, step: int) -> dict[str, Tensor]:
+        """Of all nets but the filter."""
+        scene = _scene(model, pair, teach=True)
+        parts = {} if pair.measured else {
             "flow": self._flow_loss(scene), "warp": _warp_loss(scene), "occlusion": _occlusion_loss(scene)}
         parts |= equivariance(model.body_points, scene.pair.layer)
         rows, columns, on_hand = _random_crop(scene.pair)
@@ -122,11 +141,11 @@ class RenderTask:
             if on_hand:
                 windows["hands"] = [(made, true[:, :, rows, columns])]
             parts |= self.adversaries.to(face.device)(windows)
-        total = sum((value * self._weight(name) for name, value in parts.items()), face.new_zeros(()))
-        return total, {name: float(value.detach()) for name, value in parts.items()}
+        return parts
 
     def _weight(self, name: str) -> float:
-        return float(getattr(self.weights, name.partition("_")[2] or name, 1.0))
+        part, _, what = name.partition("_")
+        return float(getattr(self.weights, "filter" if part == "filter" else what or name, 1.0))
 
     @staticmethod
     def _flow_loss(scene: _Scene) -> Tensor:
@@ -165,12 +184,13 @@ def draw_pair(model: Renderer, pair: RenderPair) -> Tensor:
 def _scores(model: Renderer, pair: RenderPair) -> dict[str, float]:
     with torch.autocast(pair.frame.device.type, torch.bfloat16):
         made = draw_pair(model, pair)
+        crisp = filtered(model, pair)
     person, face = (pair.target_alpha > 0.5).float(), torch.zeros_like(pair.target_alpha)
     rows, columns = pair.window
     face[:, :, rows, columns] = person[:, :, rows, columns]
     mouth = (F.max_pool2d((pair.area == Area.MOUTH).float(), 15, 1, 7) > 0).float()
     scores: dict[str, float] = {}
-    for name, picture in (("geometry", pair.frame), ("nets", made)):
+    for name, picture in (("geometry", pair.frame), ("filter", crisp), ("nets", made)):
         scores |= {f"{name}_person": psnr(picture, pair.target, person), f"{name}_face": psnr(picture, pair.target, face),
                    f"{name}_mouth": psnr(picture, pair.target, mouth),
                    f"{name}_sharpness": sharpness(picture, pair.target, face)}
@@ -187,7 +207,8 @@ def _scene(model: Renderer, pair: RenderPair, teach: bool = False) -> _Scene:
     moved = enlarge(corrected) - enlarge(pair.coarse)
     free = 1 - F.avg_pool2d(pair.fixed, 4)
     flow = pair.flow_quarter if pair.measured else pair.flow_quarter + F.avg_pool2d(moved, 4) * free
-    return _Scene(pair, source, drive, motion, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
+    frame = filtered(model, pair).detach() if pair.measured else pair.frame
+    return _Scene(pair, source, drive, motion, frame, enlarge(corrected), *warp_features(look, flow, motion.occlusion))
 
 
 def _teachable(pair: RenderPair) -> Tensor:
@@ -222,7 +243,7 @@ def _true_correction(pair: RenderPair, spread: int = 7) -> Tensor:
 def _generate(model: Renderer, scene: _Scene, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
     """Generated and geometric picture of a crop (on the grid of 1/8)."""
     pair = scene.pair
-    geometric, alpha = pair.frame[:, :, rows, columns], pair.alpha[:, :, rows, columns]
+    geometric, alpha = scene.frame[:, :, rows, columns], pair.alpha[:, :, rows, columns]
     if not pair.measured:
         layer = sample(pair.layer, scene.flow[:, :, rows, columns])
         picture = layer[:, :3] + (1 - layer[:, 3:]) * pair.plate[:, :, rows, columns]

@@ -34,7 +34,8 @@ def _rows(clips: dict[str, Rows], variant: str) -> list[Measure]:
                 aim=at_least(0.83)),
         Measure("PSNR above repeating the first frame", {name: psnr[name] - still[name] for name in psnr}, "dB", variant,
                 must=at_least(2)),
-        *[Measure(f"{part} PSNR", _by_clip(clips, variant, f"{part} psnr"), "dB", variant) for part in ("face", "mouth")],
+        *[Measure(f"{part} PSNR", _by_clip(clips, variant, f"{part} psnr"), "dB", variant)
+          for part in ("face", "mouth", "hands")],
     ]
 
 

@@ -6,7 +6,7 @@ from chatanyone.evaluation import learned, reenacted
 from chatanyone.evaluation.measures import Measure, Outcome, not_computed
 from chatanyone.evaluation.reenacted import Rows
 from chatanyone.evaluation.session import Session
-from chatanyone.evaluation.studio import NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, available
+from chatanyone.evaluation.studio import ALL_NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, available
 
 TITLE = "Table 1: self-driven reenactment, and what each part earns"
 NEEDS: tuple[str, ...] = ("clips",)
@@ -34,13 +34,13 @@ def directions(rows: list[Measure]) -> list[Measure]:
     """Whether each part helps what the paper says it helps, from pairs of rows over the same clips."""
     found = []
     for variant, name, larger in DIRECTIONS:
-        whole, lacking = (_row(rows, name, engine) for engine in ("networks", variant.name))
+        whole, lacking = (_row(rows, name, engine) for engine in (ALL_NETWORKS.name, variant.name))
         if whole is None or lacking is None:
             continue
         gain = {clip: (1 if larger else -1) * (value - lacking.values[clip]) for clip, value in whole.values.items()
                 if clip in lacking.values}
         found.append(Measure(f"{name} {'gained' if larger else 'saved'} by the part", gain, whole.unit,
-                             f"full against {variant.name}", note="positive: the paper's direction"))
+                             f"{ALL_NETWORKS.name} against {variant.name}", note="positive: the paper's direction"))
     return found
 
 
@@ -57,6 +57,7 @@ def _weight_free(clips: dict[str, Rows], variant: str) -> list[Measure]:
         Measure("face error", by_clip("face error"), "% of face width", variant),
         Measure("face sharpness ÷ true frame's", by_clip("face sharpness"), "", variant),
         Measure("face PSNR", by_clip("face psnr"), "dB", variant), Measure("mouth PSNR", by_clip("mouth psnr"), "dB", variant),
+        Measure("hands PSNR", by_clip("hands psnr"), "dB", variant),
         Measure("FPS", {clip: 1 / value for clip, value in seconds.items() if value > 0}, "", variant, "median"),
     ]
 

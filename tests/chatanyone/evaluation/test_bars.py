@@ -188,7 +188,9 @@ def test_psnr_and_ssim_look_at_the_person_alone() -> None:
 
 
 def test_directions_of_the_ablations() -> None:
-    rows = [Measure("HKC ÷ true frame's", {"a": 0.9, "b": 1.0}), Measure("face error", {"a": 2.0}, "%"),
+    whole = "all networks"
+    rows = [Measure("HKC ÷ true frame's", {"a": 0.9, "b": 1.0}, variant=whole),
+            Measure("face error", {"a": 2.0}, "%", whole),
             Measure("HKC ÷ true frame's", {"a": 0.8, "b": 0.8}, variant="w/o hand injection"),
             Measure("face error", {"a": 2.5}, "%", "w/o implicit offset")]
     found = table1.directions(rows)

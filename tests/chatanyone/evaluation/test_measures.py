@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from chatanyone.config import Config
 from chatanyone.evaluation.measures import Measure, Outcome, Range, at_least, at_most, not_computed
 from chatanyone.evaluation.report import learned_part, matrix, row, section, summary
 from chatanyone.evaluation.studio import (
-    GEOMETRY, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, Variant, changed)
+    ALL_NETWORKS, GEOMETRY, NETWORKS, NO_FACE_REFINE, NO_HAND_INJECTION, NO_IMPLICIT_OFFSET, Variant, changed)
 
 
 def measure(values: list[float], **more: object) -> Measure:
@@ -45,8 +46,8 @@ def test_the_summary_counts_the_program_as_it_ships() -> None:
     rows = [measure([0.1], must=at_least(1)), measure([2.0], must=at_least(1), aim=at_least(2)),
             measure([0.1], must=at_least(1), variant="geometry")]
     text = summary([Outcome("sync", "Lip sync", rows)])
-    assert "| Lip sync | 0/1 | 0/0 | r 0.100 |" in text
-    assert "| Life | 1/2 | 1/1 | r 0.100 |" in summary([Outcome("life", "Life", rows[:2])])  # no pictures, one engine
+    assert "| Lip sync | 1/2 | 1/1 | r 0.100 |" in text
+    assert "| Life | 0/1 | 0/0 | r 0.100 |" in summary([Outcome("life", "Life", rows[2:])])  # a report on geometry alone
 
 
 def test_a_matrix_has_an_engine_a_row_and_lists_what_is_not_there() -> None:
@@ -64,12 +65,20 @@ def test_what_the_networks_add_is_paired_by_item() -> None:
     geometry = measure([0.9, 4.9, 9.0, 77.0], must=at_least(1), variant="geometry")
     (gain,) = learned_part([Outcome("sync", "Lip sync", [networks, geometry])])
     assert round(gain.value, 6) == 0.1 and len(gain.known) == 3 and gain.note == "better"
+    loud = measure([0.5, 4.0, 8.0], variant="loudness alone")
+    gains = learned_part([Outcome("sync", "Lip sync", [networks, geometry, loud])])
+    assert [gain.name for gain in gains] == ["Lip sync: r", "Lip sync: r, against loudness alone"]
+    decibels = [replace(measure(values, variant=name), unit="dB")
+                for name, values in (("networks", [30.0, 31.0]), ("geometry", [29.0, 30.5]))]
+    assert learned_part([Outcome("x", "X", decibels)])[0].note == "better"
     low = [measure([1.0, 5.0], must=at_most(1)), measure([0.9, 4.9], must=at_most(1), variant="geometry")]
     assert learned_part([Outcome("x", "X", low)])[0].note == "worse"
 
 
-@pytest.mark.parametrize("variant", [NETWORKS, NO_HAND_INJECTION, NO_FACE_REFINE, NO_IMPLICIT_OFFSET])
+@pytest.mark.parametrize("variant", [ALL_NETWORKS, NO_HAND_INJECTION, NO_FACE_REFINE, NO_IMPLICIT_OFFSET])
 def test_ablations_draw_with_the_nets_whatever_ships(variant: Variant) -> None:
     """Without the nets, a row that lacks one of their parts would be geometry under another name."""
     assert changed(Config(), variant.changes).render.use_networks
-    assert not changed(Config(), GEOMETRY.changes).render.use_networks
+    bare = changed(Config(), GEOMETRY.changes).render
+    assert not bare.use_networks and not bare.use_filter
+    assert changed(Config(), NETWORKS.changes).render == Config().render  # what ships
