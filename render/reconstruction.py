@@ -20,6 +20,7 @@ STRIDE = 4  # px between the net's pixels
 INPUTS = 17
 SHARPEN = -0.6  # smallest weight; the largest, 1, is the softer frame itself
 FLOW_UNIT, FLOW_MOST = 16.0, 3.0  # px; in units
+IN_MOUTH = 0.4
 DETAIL = 10.0  # brings local contrast to order 1
 
 
@@ -77,9 +78,11 @@ def mix(frame: Tensor, softer: tuple[Tensor, Tensor], weights: Tensor) -> Tensor
     return torch.lerp(frame, F.interpolate(torch.lerp(half, wide, width), scale_factor=2, mode="bilinear"), amount)
 
 
-def near_person(alpha: Tensor) -> Tensor:
-    """``[B, 1, H/4, W/4]``: 1 on the person and just beside it; the background is never touched."""
-    return F.max_pool2d(thinned(alpha), 3, 1, 1)
+def allowance(alpha: Tensor, face: Tensor) -> Tensor:
+    """``[B, 1, H/4, W/4]``: how much of its weights the net may have. 0 on the background, which is never touched; `IN_MOUTH`
+    about the inside of the mouth: squared error would have teeth a smear; 1 elsewhere. Args: as of `filter_inputs`."""
+    mouth = F.max_pool2d(face[:, :1], 3, 1, 1)
+    return F.max_pool2d(thinned(alpha), 3, 1, 1) * (1 - (1 - IN_MOUTH) * mouth)
 
 
 def face_masks(control: Tensor, box: tuple[int, int, int], size: tuple[int, int]) -> Tensor:

@@ -21,7 +21,7 @@ from render.face_refine import FaceRefine
 from render.generator import Generator
 from render.geometry import Proposal, coarse_flow, draw, prepare
 from render.keypoints import BodyKeypointFinder, body_keypoints, face_keypoints, heat_maps
-from render.reconstruction import ReconstructionFilter, face_masks, filter_inputs, mix, near_person, soften
+from render.reconstruction import ReconstructionFilter, allowance, face_masks, filter_inputs, mix, soften
 from render.types import RenderDrive, RenderSource
 from render.warp import STRIDE, sample
 
@@ -86,7 +86,7 @@ class Renderer(nn.Module):
         flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
         masks = face_masks(proposal.face, source.face_box, source.size)
         inputs = filter_inputs(proposal.frame, softer, proposal.alpha, flow, proposal.hands[:, 3:], masks)
-        weights = self.filter(inputs) * near_person(proposal.alpha) * activity(source, drive)
+        weights = self.filter(inputs) * allowance(proposal.alpha, masks) * activity(source, drive)
         return mix(proposal.frame, softer, weights)
 
     def look(self, source: RenderSource) -> Appearance:

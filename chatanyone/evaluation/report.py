@@ -58,7 +58,8 @@ def document(outcomes: list[Outcome], about: dict[str, Any]) -> str:
     if gained:
         lines += ["## What the networks add", "", "Networks minus geometry over the same items; the bar asks for gains in lip "
                   "sync, reenactment, mouth and hands. Rendering nets draw what the motion nets say, so lip sync stands "
-                  "against a mouth that follows loudness too, which needs no net at all.", "", "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
+                  "against a mouth that follows loudness too, which needs no net at all.", "",
+                  "| measure | N | difference | 95 % | |", "|---|---|---|---|---|",
                   *map(_gain, gained), ""]
     return "\n".join(lines) + "\n".join(section(outcome) for outcome in outcomes)
 
@@ -94,7 +95,8 @@ def learned_part(outcomes: list[Outcome]) -> list[Measure]:
             if variant in WITHOUT and networks is not None:
                 shared = {item: value - without.values[item] for item, value in networks.values.items()
                           if item in without.values and math.isfinite(value) and math.isfinite(without.values[item])}
-                found.append(Measure(f"{outcome.title}: {name}{WITHOUT[variant]}", shared, networks.unit, f"networks - {variant}",
+                title = f"{outcome.title}: {name}{WITHOUT[variant]}"
+                found.append(Measure(title, shared, networks.unit, f"networks - {variant}",
                                      must=networks.must, note=_better(networks, shared)))
     return found
 

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from render.reconstruction import face_masks, filter_inputs, mix, near_person, soften
+from render.reconstruction import allowance, face_masks, filter_inputs, mix, soften
 from render.renderer import Renderer, activity
 from render.training.data import RenderPair
 from render.training.rocketbox import Area
 
 MOUTH_WEIGHT, MOUTH_SPREAD = 5.0, 15  # px
 SMALLEST_ERROR = 1e-4  # mean square, against which a pair's error is measured at least
-KEPT, PATCH, LACK = 0.92, 8, 4.0  # part of the frame's detail that must stay, px, and what lacking all of it would cost
+KEPT, PATCH, LACK = 0.98, 8, 4.0  # part of the frame's detail that must stay, px, and what lacking all of it would cost
 
 
 def filtered(model: Renderer, pair: RenderPair) -> Tensor:
@@ -23,14 +23,14 @@ def filtered(model: Renderer, pair: RenderPair) -> Tensor:
     x0, y0, side = pair.box[0].tolist()
     masks = face_masks(pair.control, (x0, y0, side), (pair.frame.shape[-2], pair.frame.shape[-1]))
     inputs = filter_inputs(pair.frame, softer, pair.alpha, pair.flow_quarter, pair.hands[:, 3:], masks)
-    weights = model.filter(inputs) * near_person(pair.alpha) * activity(pair.source(), pair.drive())
+    weights = model.filter(inputs) * allowance(pair.alpha, masks) * activity(pair.source(), pair.drive())
     return mix(pair.frame, softer, weights)
 
 
 def filter_losses(model: Renderer, pair: RenderPair, teachable: Tensor) -> dict[str, Tensor]:
     """Squared error as a part of geometry's own, so that pairs count alike; and detail that was lost where crispness is no
-    mistake: of squared error alone, faces and clothes would be blurred by whatever they lie beside the truth. Mouths and hands,
-    where geometry guesses most, may become as soft as they are unsure.
+    mistake: of squared error alone, faces and clothes would be blurred by whatever they lie beside the truth. Mouths and
+    hands, where geometry guesses most, may become as soft as they are unsure.
 
     Args: teachable ``[1, 1, H, W]``: 0 where the truth would teach the wrong thing.
     """
@@ -40,8 +40,8 @@ def filter_losses(model: Renderer, pair: RenderPair, teachable: Tensor) -> dict[
     total = (3 * weight.sum()).clamp(min=1)
     before = ((pair.frame - true).square() * weight).sum() / total
     error = ((made - true).square() * weight).sum() / total / before.clamp(min=SMALLEST_ERROR)
-    unsure = torch.maximum(F.max_pool2d(pair.hands[:, 3:], 4 * PATCH + 1, 1, 2 * PATCH), (pair.area == Area.MOUTH).float())
-    sure = (1 - F.max_pool2d(unsure, PATCH)) * F.avg_pool2d(pair.alpha, PATCH)
+    hands = F.max_pool2d(pair.hands[:, 3:], 4 * PATCH + 1, 1, 2 * PATCH)
+    sure = (1 - F.max_pool2d(torch.maximum(hands, pair.mouth), PATCH)) * F.avg_pool2d(pair.alpha, PATCH)
     there = _detail(pair.frame)
     lacking = (F.relu(KEPT * there - _detail(made)) * sure).sum() / (there * sure).sum().clamp(min=1e-6) * LACK
     return {"filter_error": error, "filter_detail": lacking}

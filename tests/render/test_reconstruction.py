@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from chatanyone.driver import Driver, neutral_motion
 from motion.template.head import HeadTemplate
-from render.reconstruction import INPUTS, SHARPEN, ReconstructionFilter, filter_inputs, mix, near_person, soften
+from render.reconstruction import IN_MOUTH, INPUTS, SHARPEN, ReconstructionFilter, allowance, filter_inputs, mix, soften
 from render.warp import identity_flow
 from tests.helpers.render_nets import small_renderer
 from tests.helpers.template_person import template_portrait
@@ -65,11 +65,14 @@ def test_untrained_weights_are_zero_and_bounded_when_trained() -> None:
     assert weights.min() >= SHARPEN and weights.max() <= 1 and weights.std() > 0.1
 
 
-def test_the_background_far_from_the_person_is_not_touched() -> None:
+def test_the_background_is_not_touched_and_the_mouth_a_little() -> None:
     alpha = torch.zeros(1, 1, 64, 48)
     alpha[:, :, :, :16] = 1
-    near = near_person(alpha)
-    assert (near[..., :4] == 1).all() and not near[..., 6:].any()
+    face = torch.zeros(1, 3, 16, 12)
+    face[:, 0, 8, 2] = 1
+    most = allowance(alpha, face)
+    assert (most[:, :, :6, :4] == 1).all() and not most[..., 6:].any()
+    assert abs(float(most[0, 0, 8, 2]) - IN_MOUTH) < 1e-6 and most[0, 0, 11, 2] == 1  # teeth stay teeth
 
 
 def test_the_renderer_filters_moving_pictures_and_leaves_resting_ones() -> None:
@@ -80,7 +83,8 @@ def test_the_renderer_filters_moving_pictures_and_leaves_resting_ones() -> None:
     source, drive, renderer = driver.source, driver(face, body), small_renderer()
     plain = renderer(source, drive, use_filter=False, use_networks=False)
     assert torch.equal(renderer(source, drive, use_networks=False), plain)  # silent as long as it is untrained
-    torch.nn.init.constant_(renderer.filter.out.bias, 1.0)
+    with torch.no_grad():
+        renderer.filter.out.weight.fill_(0.5)
     changed = renderer(source, drive, use_networks=False)
     assert (changed - plain)[1].abs().max() > 1 / 255 and torch.equal(changed[0], plain[0])
     assert torch.equal(renderer(source, drive, use_filter=False, use_networks=False), plain)
