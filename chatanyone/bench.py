@@ -149,6 +149,9 @@ def measure(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: 
     names = sorted({name for _, spent in watch.rounds for name in spent}, key=_order)
     gflop = _gflop(stages, portrait, speech[:timebase.SAMPLE_RATE_HZ], config)
     parameters = _parameters(stages, portrait)
+    ran = [name for name in names if name.startswith("render/")]
+    if ran:  # nets that are switched off do not count
+        parameters["render"] = sum(parameters.get(name, 0) for name in ran)
     rows = [_row(name, watch, gflop.get(name, 0.0), parameters.get(name, 0)) for name in names]
     return Report(
         machine=_processor(), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
@@ -294,6 +297,7 @@ def _gflop(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: C
 def _nets_of_scene(stages: Stages, portrait: Any) -> dict[str, nn.Module]:
     """The renderer's nets by name, ``render/generator``."""
     draw = getattr(stages.scene(portrait), "renderer", None)
+    draw = getattr(draw, "func", draw)  # with parts switched off it is a partial
     return {f"render/{name}": net for name, net in draw.named_children()} if isinstance(draw, nn.Module) else {}
 
 
