@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -135,6 +136,12 @@ def scene_maker(config: Config, template: Any, where: torch.device) -> Callable[
 
     draw, hands, workers = renderer(config, where), hand_templates(config), torch.get_num_threads()
     return lambda portrait: PortraitScene(Driver(portrait, template, hands=hands), draw, where, workers=workers)
+
+
+def as_in_calls(config: Config) -> Config:
+    """The settings as calls draw: without the reconstruction filter, unless `live.filter` says otherwise."""
+    wanted = config.render.use_filter and (config.live.filter or config.render.use_networks)
+    return replace(config, render=replace(config.render, use_filter=wanted))
 
 
 def renderer(config: Config, where: torch.device) -> Any:

@@ -91,7 +91,8 @@ async def choose_here(config: Config, picture: NDArray[np.uint8], candidates: Se
 def _try_all(config: Config, picture: NDArray[np.uint8], candidates: Sequence[Candidate]) -> Choice:
     from chatanyone import build
 
-    trial = _Trial(build.pipeline(replace(config, media=replace(config.media, fps="30"))).stages, config, picture)
+    drawn = build.as_in_calls(replace(config, media=replace(config.media, fps="30")))
+    trial = _Trial(build.pipeline(drawn).stages, config, picture)
     return choose(trial, candidates)
 
 

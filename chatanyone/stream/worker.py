@@ -50,7 +50,7 @@ def _serve(pipe: Connection, config: Config) -> None:
     set_environment()
     from chatanyone import build
 
-    stages = build.pipeline(config).stages
+    stages = build.pipeline(build.as_in_calls(config)).stages
     pipe.send(("loaded",))
     session: _Session | None = None
     while True:

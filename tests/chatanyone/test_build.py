@@ -122,3 +122,13 @@ def test_parts_of_the_renderer_can_be_switched_off(config: Config) -> None:
     for part in build.ABLATIONS:
         settings = load_config(CONFIGS / "debug.yaml", {f"render.{part}": False})
         assert build.renderer(settings, where).keywords == {part: False}
+
+
+def test_calls_draw_without_the_filter_unless_told() -> None:
+    assert not build.as_in_calls(Config()).render.use_filter
+    wanted = Config()
+    wanted.live.filter = True
+    assert build.as_in_calls(wanted).render.use_filter and wanted.render.use_filter
+    wanted.render.use_filter = False
+    assert not build.as_in_calls(wanted).render.use_filter
+    assert Config().render.use_filter
