@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from chatanyone.vision.gaze import together
 from chatanyone.vision.response import astray_when_turned, seen_by_detector
 from motion.template.fit import Camera, HeadFit, fit_frame, fit_head
 from motion.template.head import HeadTemplate
@@ -84,7 +85,7 @@ def fit_track(
         step()
     cameras = [row[1] for row in rows]
     return FaceTrack(
-        np.stack([row[0].double().numpy() for row in rows]),
+        together(np.stack([row[0].double().numpy() for row in rows])),
         np.stack([camera.rotation.double().numpy() for camera in cameras]),
         np.stack([camera.centre.double().numpy() for camera in cameras]),
         np.array([camera.scale for camera in cameras]), np.array([row[2] for row in rows]), person.identity)

@@ -1,10 +1,12 @@
-"""What the face net leaves of a manner, put right: an affine correction of its motion, fitted once for a style.
+"""What the face net leaves of a manner, put right: a correction of its motion, fitted once for a style.
 
 The net follows a reference in part (range of brows against the reference's on held-back performers: r 0.35). So it is run
 once with the style on a known voice; what comes out is compared with the clip number by number, and the difference is
 kept in the style. Applying it is a function of one frame, so live sessions do the same as films.
 
-* **Manner** (brows, cheeks, nose, squint, smile, frown, mouth drawn aside): the clip's mean and deviation.
+* **Manner** (brows, cheeks, nose, squint, smile, frown, mouth drawn aside): a rising curve for each weight that gives it the
+  clip's distribution (histogram matching): brows that are raised seldom and far stay so, where mean and deviation alone
+  would have them half raised for ever.
 * **Speech** (jaw, lips): one gain for how wide a person articulates, turned like the dial of the mouth, so closures stay. How
   the lips are formed while they are apart is shifted towards the clip's in so far as they are apart: a shift that were
   there in silence too would open the mouth or be a detector's idea of this person's lips.
@@ -18,10 +20,12 @@ of gaze, head and blinks count for as much as the clip is long (`PRIOR_FRAMES`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from motion.impulses import BLINKS_PER_S, FPS, eye_controls
@@ -31,7 +35,10 @@ from motion.types import ARKIT_INDEX, ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, Fac
 LEAST_GAIN, MOST_GAIN = 0.4, 2.5
 MOST_MOUTH_GAIN = 2.0  # as far as the dial of the mouth goes
 MOST_OFFSET, MOST_LIP_OFFSET = 0.4, 0.25
-FLOOR = 0.015  # of deviations, weights: below it a detector's trembling is compared with a net's
+# Curves of the manner: weights at which they are known, closer where small weights are; levels at which distributions are
+# compared, few enough for clips of two seconds.
+KNOTS = torch.tensor([0, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.52, 0.64, 0.8, 1.0])
+LEVELS = torch.tensor([0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98])
 PRIOR_FRAMES = 60
 MOST_GAZE_GAIN, MOST_HEAD_GAIN = 1.5, 1.8  # beyond it a short clip of somebody who leans forward made a portrait rock
 GAZE_FRAMES = 3600
@@ -40,7 +47,8 @@ GAZE_WEIGHTS = (0.30, 0.29)
 LID_FALLS, LID_FRAMES = 0.25, 3
 BLINK_PRIOR_S, LEAST_BLINKS, MOST_BLINKS = 8.0, 0.4, 2.5
 _LEAST_APART = 8.0  # frames with the lips apart that a mean of their form needs
-_ROUNDS = 3
+LEAST_STRETCH, MOST_STRETCH = 0.5, 4.0  # of a curve, where bounds cost range
+_ROUNDS = 4
 
 _LIDS = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
 _ACROSS = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("eyeLookIn", "eyeLookOut"))]
@@ -55,11 +63,13 @@ MANNER = [i for i in range(EXPRESSION_DIM) if i not in {*SPEECH, *_LIDS, *_ACROS
 @dataclass(frozen=True)
 class Correction:
     """gain ``[58]`` about zero (for `SPEECH` one number, the mouth's dial), offset ``[58]`` (for `SPEECH` as far as the lips
-    are apart), blinks: how often against the default."""
+    are apart), curve ``[52, K]``: what each weight becomes where it is `KNOTS` (the weight itself but for `MANNER`), blinks:
+    how often against the default."""
 
     gain: Tensor
     offset: Tensor
     blinks: float = 1.0
+    curve: Tensor = field(default_factory=lambda: straight())
 
 
 def nothing() -> Correction:
@@ -67,13 +77,27 @@ def nothing() -> Correction:
     return Correction(torch.ones(FACE_DIM), torch.zeros(FACE_DIM))
 
 
-def corrected(motion: FaceMotion, gain: Tensor, offset: Tensor) -> FaceMotion:
+def straight() -> Tensor:
+    """Curves ``[52, K]`` that change nothing."""
+    return KNOTS.repeat(EXPRESSION_DIM, 1)
+
+
+def corrected(motion: FaceMotion, gain: Tensor, offset: Tensor, curve: Tensor) -> FaceMotion:
     """Motion ``[..., T, …]`` as the style's `Correction` wants it."""
     packed = motion.packed()
     moved = FaceMotion.unpack(packed * _besides(gain, 1.0) + _besides(offset, 0.0))
     expression = _speech(moved.expression.clamp(0, 1), float(gain[SPEECH[0]]))
     expression[..., SPEECH] += lips_apart(expression)[..., None] * offset[SPEECH]
+    expression[..., MANNER] = follow(curve[MANNER], expression[..., MANNER])
     return FaceMotion(expression.clamp(0, 1), moved.rotation, moved.translation)
+
+
+def follow(curve: Tensor, weights: Tensor) -> Tensor:
+    """Curves ``[C, K]`` at weights ``[..., C]`` in [0, 1], straight between `KNOTS`."""
+    knots = KNOTS.to(weights)
+    index = torch.bucketize(weights.contiguous(), knots[1:-1], right=True)
+    low, high = (curve.to(weights)[torch.arange(len(curve), device=weights.device), index + step] for step in (0, 1))
+    return torch.lerp(low, high, (weights - knots[index]) / (knots[index + 1] - knots[index]))
 
 
 def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
@@ -86,8 +110,7 @@ def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
     wanted, found = reference.packed(), made.packed()
     size = len(wanted)
     there, here = spread(wanted, size), spread(found, size)
-    gain, offset = torch.ones(FACE_DIM), torch.zeros(FACE_DIM)
-    gain[MANNER] = ((there**2 + FLOOR**2) / (here**2 + FLOOR**2)).sqrt()[MANNER].clamp(LEAST_GAIN, MOST_GAIN)
+    gain, offset, curve = torch.ones(FACE_DIM), torch.zeros(FACE_DIM), straight()
     for i in range(EXPRESSION_DIM, FACE_DIM):
         gain[i] = _cautious(there[[i]], here[[i]], size).clamp(max=MOST_HEAD_GAIN)
     seeing = wanted[lids_open(reference.expression)]
@@ -96,13 +119,33 @@ def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:
         for columns, usual in zip((_ACROSS, _UP_DOWN), gaze_spread(min(len(seeing), GAZE_FRAMES))):
             gain[columns] = _cautious(looks[columns], usual[None], len(seeing)).clamp(max=MOST_GAZE_GAIN)
     gain[SPEECH] = _ratio(there[SPEECH], here[SPEECH]).clamp(LEAST_GAIN, MOST_MOUTH_GAIN)
-    for _ in range(_ROUNDS):  # bounds and the clamp at 0 and 1 cost range: match the groups' as they come out
+    for _ in range(_ROUNDS):  # bounds and the clamp at 0 and 1 cost range: match it as it comes out
         offset = _offsets(wanted, found, gain)
-        after = spread(corrected(made, gain, offset).packed(), size)
-        for group in (SPEECH, *([i for i in columns if i in MANNER] for columns in GROUP_INDICES)):
-            most = MOST_MOUTH_GAIN if group is SPEECH else MOST_GAIN
-            gain[group] = (gain[group] * _ratio(there[group], after[group])).clamp(LEAST_GAIN, most)
-    return Correction(gain, _offsets(wanted, found, gain), blink_rate(reference.expression))
+        after = spread(corrected(made, gain, offset, curve).packed(), size)
+        gain[SPEECH] = (gain[SPEECH] * _ratio(there[SPEECH], after[SPEECH])).clamp(LEAST_GAIN, MOST_MOUTH_GAIN)
+    for columns in GROUP_INDICES:
+        manner, stretch = [i for i in columns if i in MANNER], 1.0
+        for _ in range(_ROUNDS):  # bounds cost range here too
+            for i in manner:
+                curve[i] = matched(wanted[:, i], found[:, i], stretch)
+            after = spread(follow(curve[manner], found[:, manner]), size)
+            stretch *= float(_ratio(there[manner], after))
+            stretch = min(max(stretch, LEAST_STRETCH), MOST_STRETCH)
+    return Correction(gain, _offsets(wanted, found, gain), blink_rate(reference.expression), curve)
+
+
+def matched(wanted: Tensor, found: Tensor, stretch: float = 1.0) -> Tensor:
+    """The rising curve ``[K]`` that gives the weights `found` ``[T]`` the distribution of `wanted` ``[R]``, `stretch` times as
+    wide about its median: quantile to quantile, nowhere steeper than `MOST_GAIN` (what hardly moves trembles), nowhere
+    farther than `MOST_OFFSET` from the weight itself."""
+    there, here = torch.quantile(wanted, LEVELS), torch.quantile(found, LEVELS)
+    middle = len(LEVELS) // 2
+    steps = torch.minimum(stretch * there.diff(), MOST_GAIN * here.diff())
+    there = there[middle] + F.pad(steps.cumsum(0), (1, 0)) - steps[:middle].sum()
+    curve = torch.from_numpy(np.interp(KNOTS, here + torch.arange(len(here)) * 1e-6, there)).to(KNOTS)
+    beyond = (KNOTS - here[-1]).clamp(min=0) - (here[0] - KNOTS).clamp(min=0)  # what was seen moves on as the weight itself
+    curve += min(stretch, MOST_GAIN) * beyond
+    return curve.clamp((KNOTS - MOST_OFFSET).clamp(min=0), (KNOTS + MOST_OFFSET).clamp(max=1))
 
 
 def spread(motion: Tensor, size: int) -> Tensor:
@@ -146,7 +189,8 @@ def mixed_corrections(parts: list[tuple[Correction | None, float]]) -> Correctio
     whole = [(correction or nothing(), share) for correction, share in parts]
     return Correction(torch.stack([one.gain * share for one, share in whole]).sum(0),
                       torch.stack([one.offset * share for one, share in whole]).sum(0),
-                      sum(one.blinks * share for one, share in whole))
+                      sum(one.blinks * share for one, share in whole),
+                      torch.stack([one.curve * share for one, share in whole]).sum(0))
 
 
 def check_correction(correction: Correction) -> None:
@@ -157,6 +201,12 @@ def check_correction(correction: Correction) -> None:
         raise ValueError(f"a correction's gains must be between 0 and {MOST_GAIN:g}, its offsets within ±{MOST_OFFSET:g}")
     if bool(offset[untouched].any()) or bool((gain[[*_LIDS, *_ALONE]] != 1).any()):
         raise ValueError("a correction must leave lids and the jaw's place alone, or closures would be lost")
+    rise = correction.curve.diff(dim=1) / KNOTS.diff()
+    if float(rise.min()) < -1e-4 or float(correction.curve.min()) < 0 or float(correction.curve.max()) > 1 + 1e-4:
+        raise ValueError("a correction's curves must rise, between 0 and 1")
+    others = [i for i in range(EXPRESSION_DIM) if i not in MANNER]
+    if not torch.allclose(correction.curve[others], straight()[others], atol=1e-4):
+        raise ValueError("a correction's curves must leave speech, lids and gaze alone, or closures would be lost")
     if not 0 <= correction.blinks <= MOST_BLINKS:
         raise ValueError(f"a correction's rate of blinks must be between 0 and {MOST_BLINKS:g}, not {correction.blinks:g}")
 
@@ -171,11 +221,8 @@ def _speech(expression: Tensor, gain: float) -> Tensor:
 
 
 def _offsets(wanted: Tensor, found: Tensor, gain: Tensor) -> Tensor:
-    """``[58]``: from the mean that the gain gives to the clip's; of the lips' form, both where the lips are apart."""
+    """``[58]``: of the lips' form, from the mean that the gain gives to the clip's, both where the lips are apart."""
     offset = torch.zeros(FACE_DIM)
-    flat = found * gain + (wanted.mean(0) - gain * found.mean(0))
-    lost = wanted.mean(0) - flat.clamp(0, 1).mean(0)  # weights end at 0 and 1
-    offset[MANNER] = (wanted.mean(0) - gain * found.mean(0) + lost)[MANNER].clamp(-MOST_OFFSET, MOST_OFFSET)
     speaking = _speech(found[:, :EXPRESSION_DIM], float(gain[SPEECH[0]]))
     clip = wanted[:, :EXPRESSION_DIM]
     here, there = lips_apart(speaking), lips_apart(clip)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from motion.correction import Correction, corrected, nothing
+from motion.correction import KNOTS, Correction, corrected, nothing
 from motion.diffusion.ddim import DDIM, frame_noise
 from motion.diffusion.guidance import guide, guide_twice
 from motion.impulses import face_controls
@@ -47,7 +47,7 @@ class FaceState(StreamState):
     ahead: the last window's guess of the frames from `next_frame` on, `[look_ahead, 58]`, or None at the start
     smoothed: the last frame that came out, before the dials, `[58]`
     expression, pose: dials; groups: those of `motion.style.FACE_GROUPS`, `[5]`
-    gain, offset: the style's `motion.correction.Correction`, `[58]`, and blinks: how often, 1 is the default
+    gain, offset, curve: the style's `motion.correction.Correction`, `[58]` and `[52, K]`; blinks: how often, 1 is the default
     rest: the resting face of the style, `[58]`
     manner: mean of the reference clip, else the face at rest, and mean: of what came out lately, normalised, `[52]`
     """
@@ -68,6 +68,7 @@ class FaceState(StreamState):
     groups: Tensor
     gain: Tensor
     offset: Tensor
+    curve: Tensor
     blinks: float
     rest: Tensor | None
     manner: Tensor
@@ -137,7 +138,7 @@ class FaceSampler:
             _moved(style.expression, device), _moved(style.pose, device),
             [keys for keys, _ in pairs], [values for _, values in pairs], expression, pose,
             torch.tensor([(groups or {}).get(name, 1.0) for name in FACE_GROUPS]),
-            right.gain.to(device), right.offset.to(device), right.blinks, _moved(rest, device), manner,
+            right.gain.to(device), right.offset.to(device), right.curve.to(device), right.blinks, _moved(rest, device), manner,
             still[-1, :EXPRESSION_DIM], False,
         )
 
@@ -233,8 +234,8 @@ class FaceSampler:
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
         """Hops in motion's own units; correction, resting face and dials applied."""
         motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
-        if bool((state.gain != 1).any()) or bool(state.offset.any()):
-            motion = corrected(motion, state.gain, state.offset)
+        if bool((state.gain != 1).any()) or bool(state.offset.any()) or bool((state.curve != KNOTS.to(state.curve)).any()):
+            motion = corrected(motion, state.gain, state.offset, state.curve)
         if state.rest is not None:
             motion = with_rest(motion, state.rest)
         groups = dict(zip(FACE_GROUPS, state.groups.tolist()))

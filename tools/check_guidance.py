@@ -195,7 +195,7 @@ def _table(calibration: Calibration, rows: list[Heard], name: str, strengths: li
 
 
 def _corrected(motion: Tensor, right: Correction) -> Tensor:
-    return corrected(FaceMotion.unpack(motion), right.gain, right.offset).packed()
+    return corrected(FaceMotion.unpack(motion), right.gain, right.offset, right.curve).packed()
 
 
 def _two(value: float, _: float) -> str:

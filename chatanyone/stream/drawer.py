@@ -188,7 +188,7 @@ class Drawer:
         body: Any = self._state.body
         if hasattr(face, "expression"):
             fresh = self.stages.face.init_state(self.config.motion.seed, replace(self._style, reference=None), self._dials)
-            faded = {name: _faded(getattr(face, name), getattr(fresh, name)) for name in ("rest", "gain", "offset")}
+            faded = {name: _faded(getattr(face, name), getattr(fresh, name)) for name in ("rest", "gain", "offset", "curve")}
             face = replace(face, expression=fresh.expression, pose=fresh.pose, groups=fresh.groups, **faded)
         if hasattr(body, "gesture"):
             fresh = self.stages.body.init_state(self.config.motion.seed, None, self._dials)

@@ -24,7 +24,7 @@ def plain(style: Style | None) -> PlainStyle:
         parts |= {"range": np.zeros(0), "range_expression": style.range.expression, "range_pose": style.range.pose}
     if style.correction is not None:
         right = style.correction
-        parts |= {"gain": right.gain, "offset": right.offset, "blinks": [right.blinks]}
+        parts |= {"gain": right.gain, "offset": right.offset, "blinks": [right.blinks], "curve": right.curve}
     if style.reference is not None:
         parts["reference"] = style.reference.packed()
     return {name: np.asarray(value, np.float32) for name, value in parts.items() if value is not None}
@@ -41,7 +41,9 @@ def restored(parts: PlainStyle) -> Style:
     def tensor(name: str) -> Tensor | None:
         return torch.from_numpy(parts[name].copy()) if name in parts else None
 
-    reference, gain, offset = (tensor(name) for name in ("reference", "gain", "offset"))
-    correction = None if gain is None or offset is None else Correction(gain, offset, float(parts["blinks"][0]))
+    reference, gain, offset, curve = (tensor(name) for name in ("reference", "gain", "offset", "curve"))
+    correction = None
+    if gain is not None and offset is not None and curve is not None:
+        correction = Correction(gain, offset, float(parts["blinks"][0]), curve)
     return Style(StyleRange(tensor("range_expression"), tensor("range_pose")) if "range" in parts else None,
                  None if reference is None else FaceMotion.unpack(reference), tensor("rest"), correction)

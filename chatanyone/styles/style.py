@@ -15,7 +15,7 @@ from torch import Tensor
 
 from chatanyone.errors import MediaError
 from chatanyone.pipeline import Style
-from motion.correction import Correction, check_correction
+from motion.correction import KNOTS, Correction, check_correction, straight
 from motion.impulses import BLINKS_PER_S
 from motion.style import SPEECH, check_rest
 from motion.types import EXPRESSION_DIM, EXPRESSION_GROUPS, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
@@ -74,7 +74,8 @@ class NamedStyle:
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "expression": (len(EXPRESSION_GROUPS),), "pose": (POSE_DIM,), "reference": (None, EXPRESSION_DIM), "rest": (FACE_DIM,)}
 _CORRECTION: dict[str, tuple[int | None, ...]] = {
-    "correction_gain": (FACE_DIM,), "correction_offset": (FACE_DIM,), "correction_blinks": (1,)}
+    "correction_gain": (FACE_DIM,), "correction_offset": (FACE_DIM,), "correction_blinks": (1,),
+    "correction_curve": (EXPRESSION_DIM, len(KNOTS))}
 
 
 def check_name(name: str) -> str:
@@ -90,7 +91,7 @@ def save_style(style: NamedStyle, path: Path) -> None:
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
     if style.correction is not None:
         right = style.correction
-        values = (right.gain, right.offset, torch.tensor([right.blinks]))
+        values = (right.gain, right.offset, torch.tensor([right.blinks]), right.curve)
         tensors |= {name: value.contiguous() for name, value in zip(_CORRECTION, values)}
     if "reference" in tensors:
         tensors["reference"] = tensors["reference"].half()
@@ -124,10 +125,10 @@ def load_style(path: Path) -> NamedStyle:
         raise MediaError(f"{path} is not a style of version {VERSION}; save the style again")
     _check(tensors, path)
     parts = [tensors.pop(name, None) for name in _CORRECTION]
-    gain, offset, blinks = parts
+    gain, offset, blinks, curve = parts
     right = None
-    if gain is not None and offset is not None and blinks is not None:
-        right = _checked(Correction(gain, offset, float(blinks)), path)
+    if gain is not None and offset is not None and blinks is not None:  # styles of before have no curve
+        right = _checked(Correction(gain, offset, float(blinks), straight() if curve is None else curve), path)
     return NamedStyle(path.stem, about.get("description", ""), correction=right, **tensors)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from motion.correction import (
-    MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, gaze_spread, lids_open, mixed_corrections,
-    nothing, spread)
+    KNOTS, MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, follow, gaze_spread, lids_open,
+    matched, mixed_corrections, nothing, spread)
 from motion.impulses import BLINKS_PER_S, eye_controls
 from motion.style import CLOSURES, SPEECH, lip_gap_mm
 from motion.types import ARKIT_INDEX, FACE_DIM, FaceMotion
@@ -32,7 +33,7 @@ def talking(frames: int, *, brow: float = 0.1, brow_mean: float = 0.2, jaw: floa
 
 
 def applied(right: Correction, motion: FaceMotion) -> FaceMotion:
-    return corrected(motion, right.gain, right.offset)
+    return corrected(motion, right.gain, right.offset, right.curve)
 
 
 def test_mean_and_range_become_the_clips() -> None:
@@ -42,6 +43,33 @@ def test_mean_and_range_become_the_clips() -> None:
     assert float(after.expression[:, BROW].std()) == pytest.approx(float(clip.expression[:, BROW].std()), rel=0.1)
     before, there, then = (float(m.expression[:, JAW].std()) for m in (made, clip, after))
     assert abs(then - there) < 0.25 * abs(before - there)
+
+
+def test_seldom_and_far_stays_seldom_and_far() -> None:
+    """The clip raises its brows for a tenth of the time, the net moves them all the time: mean and deviation alone would have
+    them half raised for ever."""
+    clip, made = talking(300), talking(600, brow=0.15, brow_mean=0.2)
+    clip.expression[:, BROW] = 0.5 * (torch.arange(300) % 100 < 10)
+    after = applied(fitted(clip, made), made).expression[:, BROW]
+    assert float((after < 0.01).float().mean()) > 0.7 and float(after.max()) > 0.06
+
+
+def test_what_hardly_moves_is_not_made_to_tremble() -> None:
+    found = 0.1 + 0.002 * torch.sin(torch.arange(600) * 2.5)
+    wanted = torch.linspace(0, 0.6, 90)
+    after = follow(matched(wanted, found)[None], found[:, None])
+    assert float(after.std()) < 1.01 * MOST_GAIN * float(found.std())
+    assert float(after.mean()) == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("wanted,found", [(torch.rand(45), torch.rand(600) ** 3), (torch.zeros(45), torch.rand(600)),
+                                          (torch.ones(45), torch.zeros(600)), (torch.rand(3), torch.rand(2))])
+def test_curves_rise_and_stay_near(wanted: Tensor, found: Tensor) -> None:
+    curve = matched(wanted, found)
+    assert float(curve.diff().min()) >= 0 and 0 <= float(curve.min()) and float(curve.max()) <= 1
+    assert float((curve - KNOTS).abs().max()) <= 0.4 + 1e-6
+    weights = torch.linspace(0, 1, 101)[:, None]
+    np.testing.assert_allclose(follow(curve[None], weights)[:, 0], np.interp(weights[:, 0], KNOTS, curve), atol=1e-6)
 
 
 def test_shut_lips_stay_shut_whatever_the_clip_shows() -> None:
@@ -122,9 +150,12 @@ def test_lids_follow_the_rate_and_the_default_is_untouched() -> None:
 
 def test_corrections_mix_by_their_shares() -> None:
     one = Correction(torch.full((FACE_DIM,), 2.0), torch.full((FACE_DIM,), 0.2), 2.0)
+    one.curve[BROW] = 0.4
     mixed = mixed_corrections([(one, 0.25), (None, 0.75)])
     assert mixed is not None and float(mixed.gain[0]) == 1.25 and float(mixed.offset[0]) == pytest.approx(0.05)
     assert mixed.blinks == 1.25 and mixed_corrections([(None, 1.0)]) is None
+    torch.testing.assert_close(mixed.curve[BROW], 0.1 + 0.75 * KNOTS)
+    assert torch.equal(mixed.curve[JAW], KNOTS)
 
 
 @pytest.mark.parametrize("name,gain,offset,blinks,message", [
@@ -139,6 +170,14 @@ def test_what_would_part_lips_or_lids_is_refused(name: str, gain: float, offset:
         check_correction(Correction(right.gain, right.offset, blinks))
     check_correction(fitted(talking(120, jaw=0.6), talking(300)))
     assert len(set(SPEECH) & set(MANNER)) == 0
+
+
+def test_curves_that_fall_or_move_lips_are_refused() -> None:
+    for name, values, message in (("browInnerUp", 1 - KNOTS, "must rise"), ("jawOpen", KNOTS / 2, "closures would be lost")):
+        right = nothing()
+        right.curve[ARKIT_INDEX[name]] = values
+        with pytest.raises(ValueError, match=message):
+            check_correction(right)
 
 
 def test_a_blink_is_no_look_down() -> None:
