@@ -75,6 +75,7 @@ class BodyTransformer(nn.Module):
     def forward(
         self, keypoints: Tensor, audio: Tensor, code: Tensor, *, audio_first: int,
         appearance: Tensor | None = None, keep_appearance: Tensor | None = None, cache: BodyCache | None = None,
+        filled: Tensor | None = None,
     ) -> tuple[BodyMotion, BodyCache]:
         """The next T frames.
 
@@ -86,6 +87,7 @@ class BodyTransformer(nn.Module):
             appearance: features of the source picture `[B, N, D]`; None uses the learned null.
             keep_appearance: for training, `[B]`; False replaces that row's features by the null.
             cache: of the frames before; None starts afresh.
+            filled: how many of the cache's frames, the last ones, are real, where it has a fixed length; None for all.
 
         Returns:
             Motion, `delta` `[B, T, 14, 3]` and `hands` `[B, T, 2, 51]`, and the cache for the frames after.
@@ -97,7 +99,10 @@ class BodyTransformer(nn.Module):
         look = self._appearance(appearance, keep_appearance, B)
         now = torch.arange(T, device=x.device)
         held = cache.keys[0].shape[2]
-        self_bias = self.self_bias(now, torch.arange(-held, T, device=x.device))
+        seen = torch.arange(-held, T, device=x.device)
+        self_bias = self.self_bias(now, seen)
+        if filled is not None:
+            self_bias = self_bias.masked_fill(seen < -filled, float("-inf"))
         audio_bias = self.audio_bias(now, torch.arange(audio.shape[1], device=x.device) + audio_first)
         keys, values = [], []
         for index, block in enumerate(self._blocks()):

@@ -28,11 +28,11 @@ from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMo
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
 _SLOW = torch.tensor([float(name.startswith(("brow", "cheek", "nose"))) for name in ARKIT_NAMES] + [1.0] * POSE_DIM)
 # What keeps its mean: neither speech, nor lids and gaze, which the controls move.
-_SHIFTED = torch.tensor([
+SHIFTED = torch.tensor([
     float(name.startswith(("mouthShrug", "mouthStretch", "jawForward"))
           or index not in SPEECH and not name.startswith(("eyeBlink", "eyeLook")))
     for index, name in enumerate(ARKIT_NAMES)])
-_HOLD, _MEAN_SHARE = 0.15, 0.25  # per hop: of the distance from the manner, of the new mean; a second, well damped
+MANNER_HOLD, MEAN_SHARE = 0.15, 0.25  # per hop: of the distance from the manner, of the new mean; a second, well damped
 REFERENCE_TOKENS = 48  # a clip is thinned to so many frames: its manner is in their variety, not in their order
 
 
@@ -187,7 +187,7 @@ class FaceSampler:
         return came_out, replace(
             state, features=state.features[drop:], first_feature=state.first_feature + drop,
             next_frame=state.next_frame + self.hop, previous=torch.cat([state.previous, hop])[-len(state.previous):],
-            ahead=ahead, smoothed=came_out[-1], mean=torch.lerp(state.mean, hop[:, :EXPRESSION_DIM].mean(0), _MEAN_SHARE),
+            ahead=ahead, smoothed=came_out[-1], mean=torch.lerp(state.mean, hop[:, :EXPRESSION_DIM].mean(0), MEAN_SHARE),
         )
 
     def _anchored(self, state: FaceState) -> Tensor | None:
@@ -195,12 +195,8 @@ class FaceSampler:
         if not self.anchor_weight or self.anchor is None:
             return None
         first = state.next_frame - state.first_feature
-        expression = self.anchor(state.features[first:first + self.hop + self.look_ahead]).clamp(0, 1)
-        if state.style_expression is not None:
-            ratio = float(state.style_expression[0] / TYPICAL_EXPRESSION[0])
-            expression = (expression * min(max(ratio, 0.5), 1.5)).clamp(0, 1)
-        pose = expression.new_zeros(*expression.shape[:-1], FACE_DIM - EXPRESSION_DIM)
-        return self.denoiser.normalise(torch.cat([expression, pose], dim=-1))[None]
+        expression = self.anchor(state.features[first:first + self.hop + self.look_ahead])
+        return self.denoiser.normalise(anchor_motion(expression, state.style_expression))[None]
 
     def _contexts(self, state: FaceState) -> list[FaceContext]:
         """Conditions of the next window; with guidance also without audio, and without audio and style."""
@@ -246,13 +242,24 @@ class FaceSampler:
         return state.first_feature + len(state.features)
 
 
+def anchor_motion(expression: Tensor, style: Tensor | None) -> Tensor:
+    """An estimate of the expression ``[..., T, 52]`` at the strength of a style's range ``[..., 4]``, as motion
+    ``[..., T, 58]`` with the head at rest."""
+    expression = expression.clamp(0, 1)
+    if style is not None:
+        ratio = (style[..., :1] / TYPICAL_EXPRESSION[0].to(style)).clamp(0.5, 1.5)
+        expression = (expression * ratio[..., None, :]).clamp(0, 1)
+    pose = expression.new_zeros(*expression.shape[:-1], FACE_DIM - EXPRESSION_DIM)
+    return torch.cat([expression, pose], dim=-1)
+
+
 def _held(window: Tensor, state: FaceState) -> Tensor:
     """Shifts what speech does not move so that its mean over the last second or so returns to the manner's.
 
     Each window is asked to go on from the last, so a smile or raised brows would drift with nothing to hold them. The
     shift is the same for all frames of a window: movements stay as they are (our choice).
     """
-    shift = _HOLD * (state.manner - state.mean) * _SHIFTED.to(window.device)
+    shift = MANNER_HOLD * (state.manner - state.mean) * SHIFTED.to(window.device)
     return window + torch.nn.functional.pad(shift, (0, window.shape[-1] - EXPRESSION_DIM))
 
 

@@ -57,7 +57,8 @@ def filter_inputs(frame: Tensor, softer: tuple[Tensor, Tensor], alpha: Tensor, f
     fine = (frame[:, 1:2, ::2, ::2] - frame[:, 1:2, 1::2, 1::2]).abs()  # green stands for all
     coarse = (half - wide)[:, 1:2].abs()
     offset = (flow - identity_flow((flow.shape[-2] * STRIDE, flow.shape[-1] * STRIDE), STRIDE, flow.device)) / FLOW_UNIT
-    stretch = torch.cat([F.pad(offset.diff(dim=3), (0, 1)), F.pad(offset.diff(dim=2), (0, 0, 0, 1))], 1) * (FLOW_UNIT / STRIDE)
+    across, down = offset[..., 1:] - offset[..., :-1], offset[:, :, 1:] - offset[:, :, :-1]
+    stretch = torch.cat([F.pad(across, (0, 1)), F.pad(down, (0, 0, 0, 1))], 1) * (FLOW_UNIT / STRIDE)
     way = offset.square().sum(1, keepdim=True).sqrt()
     detail = halved(torch.cat([fine, coarse], 1)) * DETAIL
     return torch.cat([halved(half), thinned(alpha), detail, thinned(hands), face, offset.clamp(-FLOW_MOST, FLOW_MOST),

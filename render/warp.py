@@ -35,7 +35,7 @@ def sample(image: Tensor, flow: Tensor) -> Tensor:
     H, W = image.shape[-2:]
     scale = torch.tensor([2 / W, 2 / H], device=flow.device, dtype=flow.dtype)
     grid = flow.permute(0, 2, 3, 1) * scale - 1
-    return F.grid_sample(image.expand(len(flow), -1, -1, -1), grid, mode="bilinear", padding_mode="border",
+    return F.grid_sample(image.expand(flow.shape[0], -1, -1, -1), grid, mode="bilinear", padding_mode="border",
                          align_corners=False)
 
 

@@ -218,20 +218,25 @@ class AudioEncoder(nn.Module):
         B, J, M = mel.shape
         if J != 2 * self.block:
             raise ValueError(f"the encoder streams in blocks of {2 * self.block} mel frames, got {J}")
+        position = int(state.position)
+        table = rotary_table(self.block, self.dim // self.heads, position)
+        return self.advance(mel, state, table.to(mel), self.step_mask(position).to(mel.device))
+
+    def advance(self, mel: Tensor, state: EncoderState, table: Tensor, mask: Tensor) -> tuple[Tensor, EncoderState]:
+        """`step` where the caller gives the rotary positions of the block's rows, ``[2, Q, C/2]``, and its `step_mask`."""
         x, stem = self._stem(torch.cat([state.mel, mel], dim=1), state.stem)
-        table = rotary_table(self.block, self.dim // self.heads, int(state.position)).to(x)
-        mask, caches = self._step_mask(int(state.position)).to(x.device), []
+        caches = []
         for block, cache in zip(self.blocks, state.cache):
             assert isinstance(block, Block)
-            x, cache = block.step(x, cache, table, mask)
+            x, cache = block.step(x, cache, table.to(x), mask)
             caches.append(cache)
         energy = torch.cat([state.energy, log_energy(mel)], dim=1)
         features = self._features(self.norm(x), energy[:, :self.block])
         return features, EncoderState(mel[:, -2:], stem, torch.stack(caches), energy[:, self.block:],
                                       state.position + self.block)
 
-    def _step_mask(self, position: int) -> Tensor:
-        """Which slots of the cache and of the block itself a row of the block may look at."""
+    def step_mask(self, position: int | Tensor) -> Tensor:
+        """Which slots of the cache and of the block itself a row of the block may look at; `position` rows came before."""
         slot = torch.arange(self.context + self.block)
         query = self.context + torch.arange(self.block)[:, None]
         return (slot <= query) & (slot > query - self.context) & (slot >= self.context - position)
