@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from chatanyone import build, timebase
 from chatanyone.config import Config
 from chatanyone.errors import ConfigError
+from chatanyone.export.timing import OnnxRow, onnx_rows, onnx_table
 from chatanyone.media.video import VideoWriter
 from chatanyone.pipeline import AvatarPipeline, Stages
 from chatanyone.prefetch import ahead
@@ -66,6 +67,7 @@ class Report:
     portrait_s: float
     peak_memory_mib: float
     rows: list[Row]
+    onnx: list[OnnxRow] = field(default_factory=list)
 
 
 class Stopwatch:
@@ -120,10 +122,13 @@ class _Timed:
             return self._stage.flush(*arguments)
 
 
-def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_path: str | None = None) -> Report:
-    """Runs the real path on the demo's voice (or noise where there is none) and prints the table."""
+def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_path: str | None = None,
+          onnx: str | None = None) -> Report:
+    """Runs the real path on the demo's voice (or noise where there is none) and prints the table; and one of the nets in a
+    folder of `chatanyone export onnx`, if there is one."""
     if seconds < 1:
         raise ConfigError(f"--seconds must be at least 1, not {seconds}")
+    exported = onnx_rows(Path(onnx), config) if onnx is not None else []
     start = time.perf_counter()
     where, stages = build.device(config), build.stages(config)
     if config.threads is not None:
@@ -133,7 +138,10 @@ def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_p
     prepared = time.perf_counter()
     report = measure(stages, portrait, _speech(seconds), config, where,
                      model_loading_s=loaded - start, portrait_s=prepared - loaded)
+    report = replace(report, onnx=exported)
     print(table(report))
+    if exported:
+        print(onnx_table(exported))
     if json_path is not None:
         Path(json_path).write_text(json.dumps(asdict(report), indent=2) + "\n")
     return report

@@ -4,4 +4,5 @@ A module has ``add(verbs)``, which declares the verb's options, and imports what
 `--help` answers at once. A new verb is a module here and its name in `VERBS`.
 """
 
-VERBS: tuple[str, ...] = ("animate", "serve", "track", "edit", "plot", "convert", "style", "train", "bench", "evaluate")
+VERBS: tuple[str, ...] = (
+    "animate", "serve", "track", "edit", "plot", "convert", "style", "train", "export", "bench", "evaluate")
