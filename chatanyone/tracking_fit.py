@@ -12,9 +12,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from chatanyone.vision.gaze import together
-from chatanyone.vision.response import astray_when_turned, seen_by_detector
-from motion.template.fit import Camera, HeadFit, fit_frame, fit_head
+from chatanyone.vision.response import detector
+from motion.template.fit import Camera, HeadFit, fit_head
 from motion.template.head import HeadTemplate
+from motion.template.person_fit import PersonFit
 from motion.types import ARKIT_INDEX, ARKIT_NAMES
 
 Points = NDArray[np.float32]  # [478, 3] px
@@ -66,21 +67,19 @@ def fit_track(
     after each frame.
     """
     person = _fit_person(template, frames)
-    baseline, seen, turned = _score_baseline(frames, scores), seen_by_detector(template), astray_when_turned()
+    fit = PersonFit(template, person.neutral, person.camera.rotation, detector(template), SPREAD)
+    baseline = _score_baseline(frames, scores)
     blinks = measure_blinks(frames)
     rows: list[tuple[Tensor, Camera, float]] = []
-    initial: tuple[Tensor, Camera] | None = None
     for index, (landmarks, score) in enumerate(zip(frames, scores)):
         blink = None if blinks is None else blinks[index]
         prior = torch.zeros(len(ARKIT_NAMES))
         if score is not None and baseline is not None:
             prior = torch.from_numpy(_above(score, baseline))
+        camera: Camera | None = None
         for _ in range(2):
             prior = _with_blinks(prior, blink, person.gain)
-            prior, camera, residual = fit_frame(
-                template, person.identity, torch.from_numpy(landmarks), initial, prior, neutral=person.neutral,
-                spread=SPREAD, seen=seen, turned=turned, facing=person.camera.rotation)
-            initial = (prior, camera)
+            prior, camera, residual = fit(torch.from_numpy(landmarks), prior, camera)
         rows.append((_document_weights(prior, blink, person.gain), camera, residual))
         step()
     cameras = [row[1] for row in rows]

@@ -6,6 +6,9 @@ the detector shows of them, not by what the template does. `tools/measure_respon
 
 When a head turns, its points stray from the head as if the face had moved: looking down lowers brows that are still. On nine
 3-D heads and on drawn portraits it is the same error (cosine 0.9), so the fit knows it; `tools/measure_turns.py` measures it.
+
+What they err besides differs from person to person and frame to frame, but not in any direction: fifteen patterns hold most of
+it. The fit takes them as further unknowns, and reads weights from what they leave; `tools/measure_astray.py` measures them.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from motion.template.head import HeadTemplate
+from motion.template.person_fit import Detector
 from motion.types import ARKIT_NAMES
 
-FILE, TURNS = "response.safetensors", "turns.safetensors"
+FILE, TURNS, ASTRAY = "response.safetensors", "turns.safetensors", "astray.safetensors"
 SKIN = 468  # points; the ten of the irises follow the gaze
 # mouthClose alone draws nothing on a shut mouth.
 MEASURED = tuple(name for name in ARKIT_NAMES if name.startswith(("mouth", "jaw", "cheek")) and name != "mouthClose")
@@ -48,6 +52,19 @@ def astray_when_turned() -> Tensor:
     turned = torch.zeros(3, 478, 3)
     turned[:, :SKIN, :2] = _load(TURNS)["turned"].float()
     return turned
+
+
+def astray_at_random() -> Tensor:
+    """``[M, 478, 3]`` metres in template axes, each pattern times its deviation, largest first: x and y of the skin."""
+    patterns = _load(ASTRAY)["astray"].float()
+    astray = torch.zeros(len(patterns), 478, 3)
+    astray[:, :SKIN, :2] = patterns
+    return astray
+
+
+def detector(template: HeadTemplate) -> Detector:
+    """MediaPipe's face mesh, as it was measured."""
+    return Detector(seen_by_detector(template), astray_when_turned(), astray_at_random())
 
 
 def _load(name: str) -> dict[str, Tensor]:

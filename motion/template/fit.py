@@ -25,7 +25,6 @@ DEPTH_WEIGHT = 0.1  # MediaPipe's z is a guess of a network; x and y are measure
 IDENTITY_PRIOR = 0.002
 STILL_PRIOR = 0.008  # expression in a single picture, where identity explains most of what is seen
 FRAME_PRIOR = 0.002  # expression of a known person
-TURNS_TO = 0.25  # rad: about as far as it is measured how the detector's points stray
 # In a single picture these can be told from identity; all others are held near zero there.
 STILL_EXPRESSION = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "mouthPucker", "mouthFunnel", "mouthUpperUpLeft",
                     "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "eyeLookInLeft", "eyeLookInRight",
@@ -107,22 +106,18 @@ def fit_identity(template: HeadTemplate, frames: list[Tensor]) -> Tensor:
 
 def fit_frame(template: HeadTemplate, identity: Tensor, landmarks: Tensor,
               initial: tuple[Tensor, Camera] | None = None, prior: Tensor | None = None,
-              neutral: Tensor | None = None, spread: Tensor | None = None, seen: Tensor | None = None,
-              turned: Tensor | None = None, facing: Tensor | None = None) -> tuple[Tensor, Camera, float]:
-    """Expression and camera of one frame of a known person.
+              neutral: Tensor | None = None) -> tuple[Tensor, Camera, float]:
+    """Expression and camera of one frame of a known person, by the template's own shapes (tracking knows the detector's
+    answer to them, see `motion.template.person_fit`).
 
     Args: identity ``[I]``; landmarks ``[478, 3]`` px; initial: expression and camera of the frame before (saves rounds);
     prior ``[52]`` mean of the expression prior; neutral ``[V, 3]`` the person's own neutral mesh (of a `HeadFit`) in place
-    of the one the identity gives; spread ``[52]`` deviations of the prior, 1 where it is None: of shapes that look alike the
-    one with the larger deviation explains what is seen; seen ``[52, 478, 3]`` metres, template axes: how the detector's points
-    move with each weight, where that is known to be something else than how the template's do; turned ``[3, 478, 3]``
-    metres, template axes: how they stray from the head, per rad of pitch, rad² of pitch and rad of yaw away from the rotation
-    ``facing [3]`` (rad) in which the neutral mesh was measured.
+    of the one the identity gives.
     Returns: expression ``[52]`` in [0, 1], camera, rms residual in px.
     """
     if neutral is None:
         neutral = template.vertices(identity, torch.zeros(52))
-    problem = _Problem(template, landmarks, neutral=neutral, spread=spread, seen=seen, turned=turned, facing=facing)
+    problem = _Problem(template, landmarks, neutral=neutral)
     _, expression, camera = problem.solve(np.ones(52), prior, rounds=3 if initial else ROUNDS, initial=initial)
     return expression, camera, problem.residual_px(identity, expression, camera)
 
@@ -143,9 +138,7 @@ def _still_bounds() -> np.ndarray:
 class _Problem:
     """The landmarks of one frame against the template's, in units of the face width."""
 
-    def __init__(self, template: HeadTemplate, landmarks: Tensor, neutral: Tensor | None = None,
-                 spread: Tensor | None = None, seen: Tensor | None = None, turned: Tensor | None = None,
-                 facing: Tensor | None = None) -> None:
+    def __init__(self, template: HeadTemplate, landmarks: Tensor, neutral: Tensor | None = None) -> None:
         if landmarks.shape != (478, 3):
             raise ValueError(f"landmarks must be [478, 3] (MediaPipe, px), got {list(landmarks.shape)}.")
         target = landmarks.double().numpy().copy()
@@ -157,24 +150,12 @@ class _Problem:
         self.mean = template.landmarks(template.mean if neutral is None else neutral).double().numpy() \
             - template.pivot.double().numpy()
         self.free_identity = neutral is None
-        self.spread = np.ones(52) if spread is None else spread.double().numpy()
         basis = template.landmarks(template.identity) if neutral is None else torch.zeros(len(template.identity), 478, 3)
         self.identity = basis.double().numpy()
-        self.expression = (template.landmarks(template.expression) if seen is None else seen).double().numpy()
-        self.still = self.mean
-        self.turned = None if turned is None else turned.double().numpy()
-        self.facing = Rotation.from_rotvec(np.zeros(3) if facing is None else facing.double().numpy())
+        self.expression = template.landmarks(template.expression).double().numpy()
 
     def points(self, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
         return self.mean + np.tensordot(identity, self.identity, 1) + np.tensordot(expression, self.expression, 1)
-
-    def turn(self, R: np.ndarray) -> None:
-        """Let the points stray as the detector's do on a head turned by ``R``; no farther than at `TURNS_TO`."""
-        if self.turned is not None:
-            away = (self.facing.inv() * Rotation.from_matrix(R)).as_rotvec()
-            away *= min(1.0, TURNS_TO / max(float(np.linalg.norm(away)), 1e-9))
-            pitch, yaw, _ = away
-            self.mean = self.still + np.tensordot([pitch, pitch**2, yaw], self.turned, 1)
 
     def camera(self, points: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         """Rotation, scale and translation (in face widths) that best carry ``points`` onto the target.
@@ -207,7 +188,6 @@ class _Problem:
         expression = mean.clip(0, upper) if initial is None else initial[0].double().numpy().clip(0, upper)
         R, scale, shift = self.camera(self.points(identity, expression))
         for _ in range(rounds):
-            self.turn(R)
             identity, expression = self._coefficients(R, scale, shift, upper, mean)
             R, scale, shift = self.camera(self.points(identity, expression))
         return torch.from_numpy(identity).float(), torch.from_numpy(expression).float(), self.as_camera(R, scale, shift)
@@ -228,7 +208,7 @@ class _Problem:
         b = (self.target - shift - scale * self.mean @ R.T).ravel() * row
         people = len(self.identity) if self.free_identity else 0
         n, prior = np.sqrt(len(row)), STILL_PRIOR if self.free_identity else FRAME_PRIOR
-        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR), prior / self.spread[free]])
+        damping = n * np.concatenate([np.full(people, IDENTITY_PRIOR), np.full(len(free), prior)])
         goal = np.concatenate([np.zeros(people), mean[free]]) * damping
         low = np.concatenate([np.full(people, -4.0), np.zeros(len(free))])
         high = np.concatenate([np.full(people, 4.0), upper[free]])
