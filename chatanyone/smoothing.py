@@ -30,7 +30,7 @@ class Setting:
 FAST = Setting(6.0, 3.0)  # lids and lips: closed means closed
 GAZE = Setting(3.0, 3.0)
 SLOW = Setting(1.5, 2.0)  # cheeks, nose
-BROWS = Setting(1.5, 0.8)  # what comes back of them is large, and so is its trembling
+BROWS = Setting(1.3, 0.6)  # what comes back of them is large, and so is its trembling
 ROTATION = Setting(1.2, 8.0)
 TRANSLATION = Setting(1.0, 60.0)
 BODY = Setting(1.2, 6.0)  # shoulder widths per second

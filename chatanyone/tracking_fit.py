@@ -29,7 +29,7 @@ _BLINKS = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
 BLINK_FRAMES = 15
 # How much rarer or smaller (brows: larger) a shape is than those that are not named: of shapes that move the landmarks alike
 # (a smile, a dimple, a stretched mouth) the common one explains what is seen (ours, weighed with tools/check_round_trip.py).
-_RARE = {"brow": 2.0, "tongue": 0.2, "mouthDimple": 0.3, "jawForward": 0.3, "jawLeft": 0.3, "jawRight": 0.3, "cheekPuff": 0.3,
+_RARE = {"brow": 4.0, "tongue": 0.2, "mouthDimple": 0.3, "jawForward": 0.3, "jawLeft": 0.3, "jawRight": 0.3, "cheekPuff": 0.3,
          "mouthStretch": 0.4, "mouthPress": 0.4, "mouthRoll": 0.4, "mouthShrug": 0.4, "mouthLeft": 0.4, "mouthRight": 0.4,
          "noseSneer": 0.4, "eyeSquint": 0.4, "mouthUpperUp": 0.5, "mouthFunnel": 0.5, "cheekSquint": 0.5, "eyeWide": 0.5,
          "mouthLowerDown": 0.6, "mouthFrown": 0.6}
@@ -76,11 +76,10 @@ def fit_track(
         prior = torch.zeros(len(ARKIT_NAMES))
         if score is not None and baseline is not None:
             prior = torch.from_numpy(_above(score, baseline))
-        camera: Camera | None = None
-        for _ in range(2):
-            prior = _with_blinks(prior, blink, person.gain)
-            prior, camera, residual = fit(torch.from_numpy(landmarks), prior, camera)
-        rows.append((_document_weights(prior, blink, person.gain), camera, residual))
+        points = torch.from_numpy(landmarks)
+        first, camera, _ = fit(points, _with_blinks(prior, blink, person.gain))
+        found, camera, residual = fit(points, _with_blinks(first, blink, person.gain), camera)
+        rows.append((_document_weights(found, blink, person.gain), camera, residual))
         step()
     cameras = [row[1] for row in rows]
     return FaceTrack(
