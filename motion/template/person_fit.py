@@ -95,7 +95,7 @@ class PersonFit:
         away *= min(1.0, TURNS_TO / max(float(np.linalg.norm(away)), 1e-9))
         pitch, yaw, _ = away
         strayed = np.tensordot(np.array([pitch, pitch**2, yaw]), self._turned, 1)
-        points: Array = self._still + strayed + np.tensordot(known, self._basis, 1)
+        points = np.asarray(self._still + strayed + np.tensordot(known, self._basis, 1), np.float64)
         return points, self._turned[0] + 2 * pitch * self._turned[1], self._turned[2]
 
     def _step(self, target: Array, R: Array, scale: float, shift: Array, known: Array, prior: Array) -> tuple[Array, Array]:

@@ -41,7 +41,7 @@ def test_a_pucker_as_the_detector_shows_it_comes_back_whole() -> None:
     points = template.landmarks(template.mean) + torch.einsum("tk,kpc->tpc", weights, seen)
     px = (points * torch.tensor([1000.0, -1000.0, 1000.0]) + torch.tensor([256.0, 256.0, 0.0])).numpy()
     found = fit_track(template, list(px), [None] * len(px)).expression
-    assert found[:24, pucker].max() < 0.1 and 0.35 < found[24:, pucker].mean() < 0.7  # the prior keeps some
+    assert found[:24, pucker].max() < 0.1 and 0.3 < found[24:, pucker].mean() < 0.7  # priors keep some
     assert abs(found[32:, jaw].mean() - 0.3) < 0.06
 
 
