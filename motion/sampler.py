@@ -22,7 +22,7 @@ from motion.diffusion.guidance import guide, guide_twice
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import FACE_GROUPS, LIVELY, SPEECH, TYPICAL_EXPRESSION, scale_face, with_rest
+from motion.style import FACE_GROUPS, LIVELY, SPEECH, TYPICAL_EXPRESSION, scale_face, whole_brows, with_rest
 from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
@@ -228,8 +228,9 @@ class FaceSampler:
         return guide_twice(passes[0], passes[1], passes[2], self.guidance_audio, self.guidance_style)
 
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
-        """Hops in motion's own units; correction, resting face and dials applied."""
+        """Hops in motion's own units; brows evened, then correction, resting face and dials applied."""
         motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
+        motion = replace(motion, expression=whole_brows(motion.expression))  # a style's own brows come with its correction
         if bool((state.gain != 1).any()) or bool(state.offset.any()) or bool((state.curve != KNOTS.to(state.curve)).any()):
             motion = corrected(motion, state.gain, state.offset, state.curve)
         if state.rest is not None:

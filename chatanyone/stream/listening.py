@@ -158,7 +158,7 @@ def _layer(face: FaceMotion, index: int, state: ListenerState) -> Tensor:
     _add(expression, {"mouthPressLeft": 0.12, "mouthPressRight": 0.12, "browDownLeft": 0.08, "browDownRight": 0.08}, thinking)
     _add(expression, {"mouthSmileLeft": 0.06, "mouthSmileRight": 0.06}, attention)
     brows = sum(lift.at(frame) for lift in state.brows)
-    _add(expression, {"browInnerUp": 1.0, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6}, brows)
+    _add(expression, {"browInnerUp": 0.45, "browOuterUpLeft": 0.9, "browOuterUpRight": 0.9}, brows)
     lids = max((blink.at(frame) for blink in state.blinks), default=0.0)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         expression[ARKIT_INDEX[name]] = max(float(expression[ARKIT_INDEX[name]]), lids)

@@ -183,9 +183,9 @@ def _add_brows(face: np.ndarray, said: Prosody, lids: Curve, sway: np.ndarray, s
     lift = np.clip(style.brows * (beat + mood * (0.5 + 0.5 * said.activity)), 0, 0.9) * (1 - 0.25 * lids)
     frown = np.clip(style.brows * 0.12 * (sway[:, 7] - 0.6), 0, 0.4)
     side = 1 + 0.12 * sway[:, 7]
-    _put(face, 1.0 * lift, "browInnerUp")
-    _put(face, 0.8 * lift * side, "browOuterUpLeft")
-    _put(face, 0.8 * lift * (2 - side), "browOuterUpRight")
+    _put(face, 0.52 * lift, "browInnerUp")  # half of the outer ones: see `motion.style.WHOLE_BROW`
+    _put(face, 1.04 * lift * side, "browOuterUpLeft")
+    _put(face, 1.04 * lift * (2 - side), "browOuterUpRight")
     _put(face, frown, "browDownLeft", "browDownRight")
     _put(face, 0.25 * lift, "eyeWideLeft", "eyeWideRight")
 

@@ -106,6 +106,13 @@ def test_a_smile_nobody_asked_for_does_not_grow(chain: Chain, shared_data: Path)
     assert smile < 0.3
 
 
+def test_nobody_looks_worried_for_speaking(chain: Chain, shared_data: Path) -> None:
+    """The net moves the inner ends of brows further than the outer ones."""
+    face, _ = chain(torch.from_numpy(read_audio(shared_data / "speech" / "jfk.flac"))[:16000 * SECONDS], seed=2)
+    inner, *outer = (face.expression[:, ARKIT_INDEX[n]] for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"))
+    assert float(inner.max()) > 0.05 and bool((inner <= 0.5 * (outer[0] + outer[1]) / 2 + 1e-6).all())
+
+
 def test_a_reference_sets_smile_and_brows(chain: Chain, shared_data: Path) -> None:
     features = chain.stream.parallel(torch.from_numpy(read_audio(shared_data / "speech" / "ljspeech" / "LJ001-0003.flac")))
     reference = torch.zeros(60, len(ARKIT_INDEX))

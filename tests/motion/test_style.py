@@ -8,7 +8,7 @@ import torch
 
 from motion.style import (
     BODY_GROUPS, FACE_GROUPS, GROUPS, INVERTIBLE, LIPS_MEET_MM, apply_dials, check_groups, check_rest, lip_gap_mm,
-    scale_face, with_rest)
+    scale_face, whole_brows, with_rest)
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS, EXPRESSION_GROUPS, FACE_DIM, BodyMotion, FaceMotion
 
@@ -95,6 +95,33 @@ def test_below_zero_brows_and_head_go_the_other_way() -> None:
     raised = face.expression[:, [ARKIT_INDEX[n] for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]].mean(1)
     torch.testing.assert_close(turned.expression[:, ARKIT_INDEX["browDownLeft"]], raised)
     assert turned.expression[:, ARKIT_INDEX["browInnerUp"]].max() < 0.11
+
+
+def test_brows_rise_as_a_whole() -> None:
+    """Inner ends alone look worried; afterwards the brow's upper edge rises evenly, by as much in sum."""
+    inner, left, right = (ARKIT_INDEX[n] for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"))
+    worried = torch.zeros(52)
+    worried[[inner, left, right, ARKIT_INDEX["browDownLeft"]]] = torch.tensor([0.5, 0.5, 0.3, 0.1])
+    whole = whole_brows(worried)
+    torch.testing.assert_close(whole.sum(), worried.sum())
+    torch.testing.assert_close(whole[left] - whole[right], worried[left] - worried[right])
+    assert whole[ARKIT_INDEX["browDownLeft"]] == worried[ARKIT_INDEX["browDownLeft"]]
+    torch.testing.assert_close(whole_brows(whole), whole)
+    template, upper_edge = HeadTemplate.load(), torch.tensor([107, 66, 105, 63, 336, 296, 334, 293])
+    even = torch.zeros(2, 52)
+    even[1, [inner, left, right]] = 0.5
+    rest, raised = template.on_surface(template.vertices(torch.zeros(60), whole_brows(even)), upper_edge)
+    lift = (raised - rest)[:, 1]
+    assert lift.max() < 1.15 * lift.min()
+
+
+def test_brows_that_are_whole_stay() -> None:
+    """Brows whose outer ends lead, lowered ones and one raised alone are manner."""
+    manner = torch.zeros(3, 52)
+    manner[0, [ARKIT_INDEX["browInnerUp"], ARKIT_INDEX["browOuterUpLeft"], ARKIT_INDEX["browOuterUpRight"]]] = torch.tensor(
+        [0.2, 0.6, 0.5])
+    manner[1, ARKIT_INDEX["browDownLeft"]] = manner[2, ARKIT_INDEX["browOuterUpLeft"]] = 0.4
+    assert torch.equal(whole_brows(manner), manner)
 
 
 @pytest.mark.parametrize(("groups", "sentence"), [
