@@ -69,8 +69,8 @@ _LIP_GAP_MM: dict[str, float] = {
 # Our choice: below the first nothing opens further, above the second dials count in full.
 LIPS_MEET_MM, LIPS_PART_MM = 1.5, 5.0
 _RAISERS, _LOWERERS = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight")
-# browInnerUp ÷ browOuterUp of brows that rise as one: so the upper edge of the template's brows rises evenly, by 5.9 to 6.5 mm a
-# unit of the outer ones. Of the real clips whose brows move much, the three at hand have 0.68 to 0.89 (r 0.78 to 0.97).
+# browInnerUp ÷ browOuterUp of brows that rise as one: so the upper edge of the template's brows rises evenly, by 5.9 to 6.5 mm
+# a unit of the outer ones. Three real clips whose brows move much have 0.68 to 0.89 (r 0.78 to 0.97), never the net's 1.16.
 WHOLE_BROW = 0.5
 _WITH_HANDS = ("elbowLeft", "elbowRight", "wristLeft", "wristRight")
 _HALF_WITH_HANDS = ("upperArmLeft", "upperArmRight")
@@ -141,8 +141,8 @@ def scale_body(motion: BodyMotion, *, gesture: float = 1.0, groups: Mapping[str,
 
 
 def whole_brows(expression: Tensor) -> Tensor:
-    """Expressions ``[..., 52]`` in which brows rise as a whole: what the inner ends rise beyond their share (`WHOLE_BROW`) goes
-    to the outer ends, the sum stays. Inner ends that rise further than the outer ones look worried, whatever is said."""
+    """Expressions ``[..., 52]`` in which brows rise as a whole: what the inner ends rise beyond their share (`WHOLE_BROW`)
+    goes to the outer ends, the sum stays. Inner ends that rise further than the outer ones look worried, whatever is said."""
     (inner, *outer), out = _columns(*_RAISERS), expression.clone()
     lift = (out[..., inner] + out[..., outer].sum(-1)) / (WHOLE_BROW + len(outer))
     excess = (out[..., inner] - WHOLE_BROW * lift).clamp(min=0)

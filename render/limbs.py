@@ -55,11 +55,13 @@ def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Te
     cells = slice(y0 // STRIDE, (y0 + height) // STRIDE), slice(x0 // STRIDE, (x0 + width) // STRIDE)
     corner = coarse.new_tensor([x0, y0])[:, None, None]
     window = enlarge(coarse[:, :, cells[0], cells[1]] - corner) + corner
-    keep = torch.ones_like(window[:, :1])
+    keep, covered = torch.ones_like(window[:, :1]), None
     if limb.hand is not None:
-        _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box,
-                     limb.control[WRIST:])
+        covered = _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box,
+                               limb.control[WRIST:])
     layer = sample_sharp(limb.layer[None], window) * keep
+    if covered is not None:
+        _soften_rim(layer, covered)
     if drive.fade is not None:
         layer = layer * drive.fade[:, index].view(-1, 1, 1, 1)
     behind = 1 - layer[:, 3:]
@@ -82,9 +84,9 @@ def _window(extent: Tensor, moved: Tensor, size: tuple[int, int]) -> Box | None:
 
 
 def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, vertices: Tensor, box: Box,
-                 points: Tensor) -> None:
+                 points: Tensor) -> Tensor:
     """Where the hand's mesh is seen it decides; beside it, old fingers disappear once the hand has bent (in place).
-    points ``[N, 2]`` px in the picture: the wrist, then points of the hand."""
+    points ``[N, 2]`` px in the picture: the wrist, then points of the hand. Returns where the mesh is, ``[B, h, w]`` bool."""
     fragments, attributes = draw_surface(surface, vertices, box)
     covered = fragments.mask[:, None].to(window.dtype)
     trust = attributes[:, 2:3] * covered
@@ -97,6 +99,23 @@ def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, 
     bent = (apart / ARTICULATION - 0.5).clamp(0, 1)
     beside = own * (1 - F.max_pool2d(covered, 5, 1, 2))
     keep -= bent * beside
+    return fragments.mask
+
+
+def _soften_rim(layer: Tensor, covered: Tensor) -> None:
+    """Pixels on either side of the mesh's rim are averaged with weights 1, 2, 1 both ways: a mesh covers a pixel or does not,
+    and its colours come from within the hand, so its rim would be a staircase (in place). layer ``[B, 4, h, w]``, covered
+    ``[B, h, w]`` bool."""
+    rim = torch.zeros_like(covered)
+    for first, second, step in ((rim[:, :, :-1], rim[:, :, 1:], covered[:, :, 1:] ^ covered[:, :, :-1]),
+                                (rim[:, :-1], rim[:, 1:], covered[:, 1:] ^ covered[:, :-1])):
+        first |= step
+        second |= step
+    rim[:, [0, -1]] = rim[:, :, [0, -1]] = False
+    index, row, column = rim.nonzero().unbind(1)
+    rows = [sum(weight * layer[index, :, row + step, column + side] for side, weight in ((-1, 1), (0, 2), (1, 1)))
+            for step in (-1, 0, 1)]
+    layer[index, :, row, column] = (rows[0] + 2 * rows[1] + rows[2]) / 16
 
 
 def _shown(surface: Surface, flow: Tensor, points: Tensor) -> Tensor:

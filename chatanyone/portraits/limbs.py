@@ -23,7 +23,10 @@ Bits = NDArray[np.bool_]  # [H, W]
 APPEAR, WHOLE, GONE = 0.0, 0.2, 0.4
 CORE, REACH = 0.45, 1.5  # of the forearm's radius: surely arm, surely not
 BAND = 5  # px at 512 wide: half of the band in which alpha is solved
-CREVICE = 12  # px: gaps in a hand narrower than twice this belong to it when the body behind is continued
+CREVICE = 5  # px at 512 wide: gaps in a hand narrower than twice this belong to it when the body behind is continued
+MARGIN, FEATHER = 3, 1.5  # px at 512 wide: how far beyond a hand the body is made anew, and how softly that ends
+BEHIND = 2  # px at 512 wide: how far a hand's colours spread; its own have been taken off already
+ISLAND = 400  # px at 512 wide: smaller pieces of body, cut off by the hand, go with it
 ROUNDS = 2  # of GrabCut
 
 
@@ -64,18 +67,28 @@ def take_off(image: Image, matte: Mask, foreground: Image, plate: Image, arms: l
 
 def _body(matte: Mask, foreground: Image, plate: Image, mattes: list[Mask], ramps: list[Mask]) -> tuple[Image, Image]:
     """The person without arms (premultiplied, with alpha), and what that looks like over the plate."""
-    gone = np.zeros_like(matte)
+    gone, unit = np.zeros_like(matte), matte.shape[1] / 512
     for alpha, ramp in zip(mattes, ramps):
-        near = cv2.dilate((alpha > 0.01).astype(np.float32), _disc(CREVICE))
-        near = cv2.erode(near, _disc(CREVICE - 3), borderValue=1)  # what shows between fingers goes with them
+        near = cv2.dilate((alpha > 0.01).astype(np.float32), _disc(round(CREVICE * unit)))
+        near = cv2.erode(near, _disc(round((CREVICE - MARGIN) * unit)), borderValue=1)  # what shows between fingers goes too
         gone = np.maximum(gone, near * _smooth((ramp - WHOLE) / (GONE - WHOLE)))
     covered = gone > 0.01
     filled, alpha = _behind(foreground, matte, covered)
+    gone = cv2.GaussianBlur(gone, (0, 0), FEATHER * unit)
+    whole = _without_islands((1 - gone) * matte + gone * alpha, covered, ISLAND * unit ** 2)
     gone = gone[..., None]
-    colour = (1 - gone) * foreground * matte[..., None] + gone * filled * alpha[..., None]
-    whole = (1 - gone[..., 0]) * matte + gone[..., 0] * alpha
+    colour = np.minimum((1 - gone) * foreground * matte[..., None] + gone * filled * alpha[..., None], whole[..., None])
     body = np.concatenate([colour, whole[..., None]], 2).astype(np.float32)
     return body, colour + (1 - whole[..., None]) * plate
+
+
+def _without_islands(alpha: Mask, covered: Bits, least: float) -> Mask:
+    """Without the small pieces that a hand leaves behind: rims of it that the segmentation took for body."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.3).astype(np.uint8))
+    touched = np.unique(labels[cv2.dilate(covered.astype(np.uint8), _disc(2)) > 0])
+    small = [label for label in touched if label and stats[label, cv2.CC_STAT_AREA] < least]
+    lost = cv2.dilate(np.isin(labels, small).astype(np.uint8), _disc(4)) > 0 if small else np.zeros(alpha.shape, np.bool_)
+    return np.where(lost & ((labels == 0) | np.isin(labels, small)), 0, alpha).astype(np.float32)
 
 
 def _behind(foreground: Image, matte: Mask, covered: Bits) -> tuple[Image, Mask]:
@@ -84,7 +97,7 @@ def _behind(foreground: Image, matte: Mask, covered: Bits) -> tuple[Image, Mask]
     alpha = membrane(np.repeat(np.where(known, matte, 0)[..., None], 3, 2).astype(np.float32), known)[..., 0]
     alpha = np.where(known, matte, _smooth((alpha - 0.4) / 0.2)).astype(np.float32)
     unknown = np.maximum(covered.astype(np.float32), (matte < 0.95).astype(np.float32))
-    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_)), alpha
+    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_), spread=BEHIND), alpha
 
 
 def _limb_matte(image: Image, matte: Mask, arm: Arm) -> Mask:

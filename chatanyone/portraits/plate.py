@@ -12,19 +12,22 @@ from scipy import ndimage
 
 _COARSE = 3.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
 _DETAIL_REACH = 34.0  # px at 512 wide
+_SPREAD = 8.0  # px at 512 wide: how far resampling and lens blur carry a person's colours
 _FOCUS_LOST = 0.15  # px of blur for each px beyond the picture
 
 Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
 Mask = NDArray[np.float32]  # [H, W] in [0, 1]
 
 
-def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0) -> Image:
+def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0,
+                     spread: float = _SPREAD) -> Image:
     """``[H, W, 3]``: the picture where neither person nor missing pixels are, a smooth continuation elsewhere.
 
-    real: ``[H, W]`` which pixels the picture has. The continuation carries the grain of the known background.
+    real: ``[H, W]`` which pixels the picture has; spread: px at 512 wide beyond the matte that are not trusted either. The
+    continuation carries the grain of the known background.
     """
     H, W, _ = image.shape
-    reach = max(round(W / 512 * 8), 1)  # no person's colour may leak: resampling and lens blur spread it some pixels
+    reach = max(round(W / 512 * spread), 1)  # no person's colour may leak
     size = 2 * reach + 1
     person = cv2.dilate((matte > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     known = ~person & real

@@ -52,3 +52,26 @@ def test_fingers_that_point_back_past_the_elbow_come_off_too() -> None:
     tips = layers.body[98, 98:106]
     assert np.abs(tips[:, :3] - np.array([0.2, 0.3, 0.6])).max() < 0.08
     assert layers.arms[0][98, 98:106, 3].min() > 0.95
+
+
+def test_what_shows_in_a_wide_gap_of_the_hand_stays_as_it_is() -> None:
+    """Between thumb and fingers one sees the clothes; made anew they would be a patch beside the hand."""
+    image, matte, _, arm = person()
+    image[70:126, 84:104] = (0.2, 0.3, 0.6)
+    image[70:126, 92:97] = (0.9, 0.9, 0.2)  # a stripe of the clothes, seen in a gap 20 px wide
+    hand = arm.hand.copy()
+    hand[:, 84:104] = False
+    hand[72:124, 104:120] = hand[72:124, 76:84] = True
+    image[hand] = (0.8, 0.6, 0.5)
+    layers = take_off(image, matte, image, np.ones_like(image), [replace(arm, hand=hand, wrist=np.array([76.0, 98], np.float32))])
+    assert np.abs(layers.body[74:86, 92:97, :3] - np.array([0.9, 0.9, 0.2])).max() < 0.1
+
+
+def test_no_piece_of_a_hand_is_left_behind() -> None:
+    """A rim that the segmentation took for body stays where it is when the hand leaves."""
+    image, matte, _, arm = person()
+    image[40:, 100:130], matte[40:, 100:130] = 1, 0
+    image[90:106, 100:120], matte[90:106, 100:120] = (0.8, 0.6, 0.5), 1
+    image[108:112, 108:114], matte[108:112, 108:114] = (0.7, 0.5, 0.4), 1
+    layers = take_off(image, matte, image, np.ones_like(image), [arm])
+    assert layers.body[107:120, 106:118, 3].max() < 0.1 and layers.body[60, 60, 3] > 0.99

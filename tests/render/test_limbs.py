@@ -81,3 +81,21 @@ def test_old_fingers_are_those_about_the_mesh_but_not_the_arm() -> None:
     own = _shown(surface, identity_flow((H, W)), torch.tensor([[30.0, 30], [45, 30], [55, 30]]))[0, 0]
     assert own[30, 45] == 1 and own[30, 51] == 1  # a finger's end two pixels beyond the mesh
     assert own[30, 25:34].sum() == 0 and own[30, 55] == 0 and own[50, 45] == 0
+
+
+def test_a_hands_rim_is_no_staircase() -> None:
+    """Its mesh covers a pixel or not, with colours from within the hand; an edge that slants must have steps in between."""
+    source, drive = scene()
+    shape = torch.tensor([[24.0, 24, 0], [40, 28, 0], [40, 40, 0], [24, 36, 0]])
+    inner = shape[:, :2] + (shape[:, :2].mean(0) - shape[:, :2]) * 0.3
+    source.hands.append(Surface(torch.tensor([[0, 2, 1], [0, 3, 2]]), inner, torch.ones(4), torch.zeros(2), torch.zeros(4, 2)))
+    whole = torch.zeros(1, H, W)
+    whole[:, 26:38, 24:40] = 1
+    source.limbs[0] = Limb(torch.cat([torch.tensor([1.0, 0, 0])[:, None, None] * whole, whole]), torch.cat([
+        source.limbs[0].control, torch.tensor([[24.0, 30], [30, 30], [24, 32], [30, 32]])]), 0, 0.0)
+    drive.hands.append(shape[None])
+    drive.limbs[0] = source.limbs[0].control[None].clone()
+    prepare(source)
+    seen = drawn(source, drive)[1][0][0, 0]
+    top = seen[20:32, 30:36]
+    assert ((top > 0.15) & (top < 0.85)).any(0).all() and float(seen[32, 32]) == pytest.approx(1, abs=1e-4)
