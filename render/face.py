@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from render.lids import lid_skin, prepare_lids
-from render.mouth import mouth_colours
+from render.mouth import depth_light, mouth_colours
 from render.types import Part, RenderDrive, RenderSource, Surface
-from render.warp import draw_surface, sample
+from render.warp import draw_surface, identity_flow, sample
 
 EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
 MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
@@ -219,7 +219,7 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
     mixed = _mixed(fine, window)
     if mouth and inside.any():
-        edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside)
+        edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside, (x, y))
         mixed = mixed | (_halve(edge) > 0)
     if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
         mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
@@ -291,9 +291,9 @@ def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
 
 
 def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, fine: _Fine,
-                inside: Tensor) -> Tensor:
-    """Draw the inside of the mouth into the fine picture and into channels 0-3, 5, 6 of the control image (in place);
-    returns the inside with soft edges, ``[B, 1, h, w]``."""
+                inside: Tensor, corner: tuple[int, int]) -> Tensor:
+    """Draw the inside of the mouth into the fine picture, whose corner lies at x, y px, and into channels 0-3, 5, 6 of the
+    control image (in place); returns the inside with soft edges, ``[B, 1, h, w]``."""
     lips = drive.face_keypoints[:, 15:19, 2].amin(1)
     depth = fine.depth.clamp(min=-1e4)
     side = source.face_box[2]
@@ -304,6 +304,8 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     behind = inside * (fine.part != Part.TEETH)[:, None]
     around = _blurred(_halve(torch.cat([colour * behind, behind], 1)), 2 * reach + 1)  # a tongue has no edge in the dark
     colour = torch.where(behind > 0, _enlarged(around[:, :3] / around[:, 3:].clamp(min=1e-4)), colour)
+    wide = _enlarged(_blurred(share, 2 * reach + 1))[:, 0]
+    colour = colour * depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
     colour = _smooth_inside(colour, inside)
     seen = (_blurred(share, SEAM) - SEAM_SHUT) / (SEAM_OPEN - SEAM_SHUT)
     edge = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
@@ -313,6 +315,16 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     drawn = _halve(torch.cat([colour * inside, inside, teeth, tongue], dim=1))
     control[:, :4], control[:, 5:7] = drawn[:, :4], drawn[:, 4:]
     return edge
+
+
+def _in_mouth(inside: Tensor, points: Tensor, corner: tuple[int, int]) -> Tensor:
+    """``[B, 2, h, w]``: where fine pixels lie between the corners of the mouth (-1 … 1) and its inner lips (0 … 1). points
+    ``[B, 6, 2]``: the mouth's keypoints."""
+    place = identity_flow(inside.shape[-2:], 1, inside.device) / SUPERSAMPLE + inside.new_tensor(corner)[:, None, None]
+    half = ((points[:, 1, 0] - points[:, 0, 0]) / 2).abs().clamp(min=1.0)[:, None, None]
+    across = (place[:, 0] - (points[:, 0, 0] + points[:, 1, 0])[:, None, None] / 2) / half
+    height = (points[:, 4, 1] - points[:, 3, 1]).clamp(min=1.0)[:, None, None]
+    return torch.stack([across, (place[:, 1] - points[:, 3, 1, None, None]) / height], 1)
 
 
 def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:

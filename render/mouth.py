@@ -8,6 +8,7 @@ less white, and less black, than one would paint them. The face-refine network f
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from render.types import Part
@@ -19,6 +20,10 @@ WET_LIP = (0.58, 0.27, 0.26)
 CAVITY = (0.34, 0.16, 0.145)
 TEETH_ACROSS = 15.0  # teeth along half a circle of an arch; of these a broad smile shows eight or nine
 CORNER = 0.9  # radians along the arch, from where the cheek's shadow hides the teeth
+UPWARDS = 0.8  # light on the lower teeth against the upper ones: the lip stands before them
+DEEP, NEAR = 0.65, 1.2  # light behind the upper teeth and on the tongue behind the lower lip: a mouth is no plate
+CORNERS = 0.25  # of that light, lost towards the corners
+SLIT, SLIT_LIT, OPEN = 0.4, 0.12, 0.4  # light left in a slit between lips; shares of a wide square that are slit, and not
 SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
 
 
@@ -39,6 +44,21 @@ def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, ope
         lit = ((openness - 0.3) / 0.6).clamp(0, 1)[:, None]
         colour = colour * torch.lerp(_fill(SHADED, part), torch.ones_like(lit), lit * lit * (3 - 2 * lit))
     return (colour * shade[:, None] * light[:, None, None]).clamp(0, 1)
+
+
+def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> Tensor:
+    """How much of the mouth's light is where, ``[B, 1, h, w]``: little behind the upper teeth, in the corners and in a slit.
+
+    Args: part, arch as above; place ``[B, 2, h, w]``: across, -1 and 1 at the corners, and down, 0 at the upper lip and 1 at
+    the lower one; wide ``[B, h, w]``: share of a wide square about the pixel that is inside the mouth.
+    """
+    across, down = place.clamp(-1, 1).unbind(1)
+    cavity = (DEEP + (NEAR - DEEP) * down.clamp(min=0)) * (1 - CORNERS * across.square())
+    rising = F.pad(arch[:, 1, 1:] - arch[:, 1, :-1], (0, 0, 0, 1)) < 0  # gum below, edge above
+    teeth = torch.where(rising & (down > 0.5), UPWARDS, 1.0)
+    light = torch.where(part == Part.TEETH, teeth, cavity)
+    slit = SLIT + (1 - SLIT) * ((wide - SLIT_LIT) / (OPEN - SLIT_LIT)).clamp(0, 1)
+    return (light * slit)[:, None]
 
 
 def teeth_colours(arch: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def test_what_shows_in_a_wide_gap_of_the_hand_stays_as_it_is() -> None:
     hand[:, 84:104] = False
     hand[72:124, 104:120] = hand[72:124, 76:84] = True
     image[hand] = (0.8, 0.6, 0.5)
-    layers = take_off(image, matte, image, np.ones_like(image), [replace(arm, hand=hand, wrist=np.array([76.0, 98], np.float32))])
+    other = replace(arm, hand=hand, wrist=np.array([76.0, 98], np.float32))
+    layers = take_off(image, matte, image, np.ones_like(image), [other])
     assert np.abs(layers.body[74:86, 92:97, :3] - np.array([0.9, 0.9, 0.2])).max() < 0.1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from render.mouth import mouth_colours, teeth_colours
+from render.mouth import SLIT, depth_light, mouth_colours, teeth_colours
 from render.types import Part
 
 
@@ -38,3 +38,27 @@ def test_close_lips_shade_what_is_behind_them_and_redden_it() -> None:
     shaded, lit = colour.T
     assert shaded.mean() < 0.6 * lit.mean() and shaded[0] / shaded[2] > 1.3 * lit[0] / lit[2]
     torch.testing.assert_close(lit, mouth_colours(part, arch, torch.zeros(1, 1, 2), torch.ones(3))[0, :, 0, 1])
+
+
+def test_a_mouth_is_deep_behind_the_teeth_and_in_its_corners() -> None:
+    part = torch.full((1, 3, 3), int(Part.TONGUE))
+    down, across = torch.meshgrid(torch.linspace(0, 1, 3), torch.linspace(-1, 1, 3), indexing="ij")
+    light = depth_light(part, torch.zeros(1, 2, 3, 3), torch.stack([across, down])[None], torch.ones(1, 3, 3))[0, 0]
+    assert (light.diff(dim=0) > 0.2).all() and (light[:, 1:2] > light[:, [0, 2]]).all()
+
+
+def test_lower_teeth_have_less_light_than_upper_ones() -> None:
+    """Upper teeth have their gum above, lower ones below."""
+    height = torch.linspace(0, 1, 4)
+    arch = torch.zeros(1, 2, 8, 1)
+    arch[0, 1, :, 0] = torch.cat([height, height.flip(0)])
+    place = torch.stack([torch.zeros(8, 1), torch.linspace(0, 1, 8)[:, None]])[None]
+    light = depth_light(torch.full((1, 8, 1), int(Part.TEETH)), arch, place, torch.ones(1, 8, 1))[0, 0, :, 0]
+    assert (light[:4] == 1).all() and (light[4:7] < 0.9).all()
+
+
+def test_a_slit_between_lips_is_dark() -> None:
+    """Teeth as bright as in an open mouth, between two dark lines of lip, look like stitches."""
+    part, nowhere = torch.full((1, 1, 2), int(Part.TEETH)), torch.zeros(1, 2, 1, 2)
+    light = depth_light(part, nowhere, nowhere, torch.tensor([[[0.1, 0.5]]]))[0, 0, 0]
+    torch.testing.assert_close(light, torch.tensor([SLIT, 1.0]))
