@@ -21,6 +21,7 @@ INPUTS = 17
 SHARPEN = -0.6  # smallest weight; the largest, 1, is the softer frame itself
 FLOW_UNIT, FLOW_MOST = 16.0, 3.0  # px; in units
 IN_MOUTH = 0.4  # of its weights; our choice, by eye: more makes teeth a smear
+IN_HANDS = 0.4  # of its weights, our choice: it goes by how far a hand has moved, not by how fast; rims may be softer
 DETAIL = 10.0  # brings local contrast to order 1
 
 
@@ -79,11 +80,12 @@ def mix(frame: Tensor, softer: tuple[Tensor, Tensor], weights: Tensor) -> Tensor
     return torch.lerp(frame, F.interpolate(torch.lerp(half, wide, width), scale_factor=2, mode="bilinear"), amount)
 
 
-def allowance(alpha: Tensor, face: Tensor) -> Tensor:
+def allowance(alpha: Tensor, face: Tensor, hands: Tensor) -> Tensor:
     """``[B, 1, H/4, W/4]``: how much of its weights the net may have. 0 on the background, which is never touched; `IN_MOUTH`
-    about the inside of the mouth: squared error would have teeth a smear; 1 elsewhere. Args: as of `filter_inputs`."""
+    about the inside of the mouth: squared error would have teeth a smear; `IN_HANDS` on hands, not about them; 1 elsewhere.
+    Args: as of `filter_inputs`."""
     mouth = F.max_pool2d(face[:, :1], 3, 1, 1)
-    return F.max_pool2d(thinned(alpha), 3, 1, 1) * (1 - (1 - IN_MOUTH) * mouth)
+    return F.max_pool2d(thinned(alpha), 3, 1, 1) * (1 - (1 - IN_MOUTH) * mouth) * (1 - (1 - IN_HANDS) * thinned(hands))
 
 
 def face_masks(control: Tensor, box: tuple[int, int, int], size: tuple[int, int]) -> Tensor:

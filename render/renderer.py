@@ -85,8 +85,9 @@ class Renderer(nn.Module):
         softer = soften(proposal.frame)
         flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
         masks = face_masks(proposal.face, source.face_box, source.size)
-        inputs = filter_inputs(proposal.frame, softer, proposal.alpha, flow, proposal.hands[:, 3:], masks)
-        weights = self.filter(inputs) * allowance(proposal.alpha, masks) * activity(source, drive)
+        hands = proposal.hands[:, 3:]
+        inputs = filter_inputs(proposal.frame, softer, proposal.alpha, flow, hands, masks)
+        weights = self.filter(inputs) * allowance(proposal.alpha, masks, hands) * activity(source, drive)
         return mix(proposal.frame, softer, weights)
 
     def look(self, source: RenderSource) -> Appearance:

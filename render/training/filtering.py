@@ -22,8 +22,9 @@ def filtered(model: Renderer, pair: RenderPair) -> Tensor:
     softer = soften(pair.frame)
     x0, y0, side = pair.box[0].tolist()
     masks = face_masks(pair.control, (x0, y0, side), (pair.frame.shape[-2], pair.frame.shape[-1]))
-    inputs = filter_inputs(pair.frame, softer, pair.alpha, pair.flow_quarter, pair.hands[:, 3:], masks)
-    weights = model.filter(inputs) * allowance(pair.alpha, masks) * activity(pair.source(), pair.drive())
+    hands = pair.hands[:, 3:]
+    inputs = filter_inputs(pair.frame, softer, pair.alpha, pair.flow_quarter, hands, masks)
+    weights = model.filter(inputs) * allowance(pair.alpha, masks, hands) * activity(pair.source(), pair.drive())
     return mix(pair.frame, softer, weights)
 
 

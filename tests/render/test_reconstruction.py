@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from chatanyone.driver import Driver, neutral_motion
 from motion.template.head import HeadTemplate
-from render.reconstruction import IN_MOUTH, INPUTS, SHARPEN, ReconstructionFilter, allowance, filter_inputs, mix, soften
+from render.reconstruction import (
+    IN_HANDS, IN_MOUTH, INPUTS, SHARPEN, ReconstructionFilter, allowance, filter_inputs, mix, soften)
 from render.warp import identity_flow
 from tests.helpers.render_nets import small_renderer
 from tests.helpers.template_person import template_portrait
@@ -70,9 +71,12 @@ def test_the_background_is_not_touched_and_the_mouth_a_little() -> None:
     alpha[:, :, :, :16] = 1
     face = torch.zeros(1, 3, 16, 12)
     face[:, 0, 8, 2] = 1
-    most = allowance(alpha, face)
+    hands = torch.zeros(1, 1, 64, 48)
+    hands[:, :, 48:, :8] = 1
+    most = allowance(alpha, face, hands)
     assert (most[:, :, :6, :4] == 1).all() and not most[..., 6:].any()
-    assert abs(float(most[0, 0, 8, 2]) - IN_MOUTH) < 1e-6 and most[0, 0, 11, 2] == 1  # teeth stay teeth
+    assert abs(float(most[0, 0, 8, 2]) - IN_MOUTH) < 1e-6 and most[0, 0, 10, 2] == 1  # teeth stay teeth
+    assert abs(float(most[0, 0, 14, 1]) - IN_HANDS) < 1e-6 and most[0, 0, 14, 2] == 1  # hands are kept, their rims may be soft
 
 
 def test_the_renderer_filters_moving_pictures_and_leaves_resting_ones() -> None:
