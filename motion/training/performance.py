@@ -183,9 +183,9 @@ def _add_brows(face: np.ndarray, said: Prosody, lids: Curve, sway: np.ndarray, s
     lift = np.clip(style.brows * (beat + mood * (0.5 + 0.5 * said.activity)), 0, 0.9) * (1 - 0.25 * lids)
     frown = np.clip(style.brows * 0.12 * (sway[:, 7] - 0.6), 0, 0.4)
     side = 1 + 0.12 * sway[:, 7]
-    _put(face, 0.52 * lift, "browInnerUp")  # half of the outer ones: see `motion.style.WHOLE_BROW`
-    _put(face, 1.04 * lift * side, "browOuterUpLeft")
-    _put(face, 1.04 * lift * (2 - side), "browOuterUpRight")
+    _put(face, 1.0 * lift, "browInnerUp")
+    _put(face, 0.8 * lift * side, "browOuterUpLeft")
+    _put(face, 0.8 * lift * (2 - side), "browOuterUpRight")
     _put(face, frown, "browDownLeft", "browDownRight")
     _put(face, 0.25 * lift, "eyeWideLeft", "eyeWideRight")
 
@@ -207,8 +207,7 @@ def _add_rest(face: np.ndarray, said: Prosody, style: PerformanceStyle) -> None:
     ease = _smoothstep(np.clip(said.time / EASE_IN_S, 0, 1))
     beats = style.smile_beats * kernel_sum(said.time, said.accents, rise_s=0.2, fall_s=0.6)
     shut = np.clip(1 - 4 * (face[:, ARKIT_INDEX["jawOpen"]] - face[:, ARKIT_INDEX["mouthClose"]]), 0, 1)
-    _put(face, 0.6 * max(style.brow_rest, 0.0) * ease, "browInnerUp")
-    _put(face, 1.2 * max(style.brow_rest, 0.0) * ease, "browOuterUpLeft", "browOuterUpRight")
+    _put(face, max(style.brow_rest, 0.0) * ease, "browInnerUp", "browOuterUpLeft", "browOuterUpRight")
     _put(face, max(-style.brow_rest, 0.0) * ease, "browDownLeft", "browDownRight")
     _put(face, style.squint * ease, "eyeSquintLeft", "eyeSquintRight")
     _put(face, 0.5 * style.squint * ease, "cheekSquintLeft", "cheekSquintRight")

@@ -73,12 +73,6 @@ def test_head_ranges_and_smoothness() -> None:
     assert np.concatenate(faces)[:, 55:].std(0).max() < 0.006
 
 
-def test_brows_rise_as_a_whole() -> None:
-    face, _ = performed(prosody(speech(), 600))
-    inner, left, right = (face[:, ARKIT_INDEX[n]] for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"))
-    assert inner.max() > 0.1 and (inner <= 0.55 * (left + right) / 2 + 1e-6).all()
-
-
 def test_nods_fall_on_stresses() -> None:
     said = prosody(speech(40), 1200)
     pitch = np.mean([performed(said, seed)[0][:, 52] for seed in range(8)], axis=0)
