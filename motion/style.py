@@ -68,7 +68,7 @@ _LIP_GAP_MM: dict[str, float] = {
 }
 # Our choice: below the first nothing opens further, above the second dials count in full.
 LIPS_MEET_MM, LIPS_PART_MM = 1.5, 5.0
-_RAISERS, _LOWERERS = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight")
+RAISERS, _LOWERERS = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight")
 # browInnerUp ÷ browOuterUp of brows that rise as one: so the upper edge of the template's brows rises evenly, by 5.9 to 6.5 mm
 # a unit of the outer ones. Three real clips whose brows move much have 0.68 to 0.89 (r 0.78 to 0.97), never the net's 1.16.
 WHOLE_BROW = 0.5
@@ -143,7 +143,7 @@ def scale_body(motion: BodyMotion, *, gesture: float = 1.0, groups: Mapping[str,
 def whole_brows(expression: Tensor) -> Tensor:
     """Expressions ``[..., 52]`` in which brows rise as a whole: what the inner ends rise beyond their share (`WHOLE_BROW`)
     goes to the outer ends, the sum stays. Inner ends that rise further than the outer ones look worried, whatever is said."""
-    (inner, *outer), out = _columns(*_RAISERS), expression.clone()
+    (inner, *outer), out = _columns(*RAISERS), expression.clone()
     lift = (out[..., inner] + out[..., outer].sum(-1)) / (WHOLE_BROW + len(outer))
     excess = (out[..., inner] - WHOLE_BROW * lift).clamp(min=0)
     out[..., inner] -= excess
@@ -203,7 +203,7 @@ def _scale_eyes(scaled: Tensor, weights: Tensor, factor: float, gaze: float) -> 
 
 def _scale_brows(scaled: Tensor, weights: Tensor, factor: float) -> None:
     """Below zero raising and lowering change places."""
-    up, down = _columns(*_RAISERS), _columns(*_LOWERERS)
+    up, down = _columns(*RAISERS), _columns(*_LOWERERS)
     scaled[..., up] = weights[..., up] * max(factor, 0.0)
     scaled[..., down] = weights[..., down] * max(factor, 0.0)
     if factor < 0:

@@ -84,7 +84,7 @@ _ORDER = (
     ("face_window", "`face_window`: when the features of the next `hop` + `look_ahead` frames are there."),
     ("face_step", "`face_step`: for each of `timesteps`, from standard normal noise; between them DDIM with `alpha_bar`. "
                   "Then, as in `run_onnx.py`: fade from the last window, hold the mean, smooth slow channels, multiply by "
-                  "`motion_std` and add `motion_mean`, clip expressions to 0 to 1."),
+                  "`motion_std` and add `motion_mean`, clip expressions to 0 to 1, even the brows."),
     ("body", "`body`: each `hop` frames of the face, when the features reach `audio_future` frames further."),
     ("appearance", "`appearance`: once a picture."),
     ("dense_motion", "`dense_motion`: corrects the smooth field; geometry (not exported) draws the frame with it."),

@@ -13,9 +13,9 @@ from motion.face import FaceContext, FaceDenoiser
 from motion.impulses import FACE_CONTROLS, GESTURE_CODES
 from motion.layers.attention import KeyValue
 from motion.sampler import MANNER_HOLD, MEAN_SHARE, REFERENCE_TOKENS, SHIFTED, FaceSampler, anchor_motion
-from motion.style import LIVELY, SPEECH
+from motion.style import LIVELY, RAISERS, SPEECH, WHOLE_BROW
 from motion.template.head import HeadTemplate
-from motion.types import BODY_POINTS, EXPRESSION_DIM, FACE_DIM, HAND_DIM, POSE_DIM, FaceMotion, StyleRange
+from motion.types import ARKIT_INDEX, BODY_POINTS, EXPRESSION_DIM, FACE_DIM, HAND_DIM, POSE_DIM, FaceMotion, StyleRange
 
 
 class ReferenceGraph(nn.Module):
@@ -161,6 +161,7 @@ def _face_constants(sampler: FaceSampler) -> dict[str, object]:
         "timesteps": ddim.timesteps, "alpha_bar": [float(ddim.alpha_bar[t]) for t in ddim.timesteps],
         "motion_mean": net.motion_mean.tolist(), "motion_std": net.motion_std.tolist(), "inertia": sampler.keep.tolist(),
         "held": SHIFTED.tolist(), "hold": MANNER_HOLD, "mean_share": MEAN_SHARE,
+        "brow_raisers": [ARKIT_INDEX[name] for name in RAISERS], "whole_brow": WHOLE_BROW,
         "style_expression": LIVELY.expression.tolist(), "style_pose": LIVELY.pose.tolist()}
 
 

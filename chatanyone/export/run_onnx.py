@@ -244,6 +244,9 @@ class Face:
             motion.append(self._hop())
         out = np.concatenate(motion) * self.motion_std + self.motion_mean
         out[:, :EXPRESSIONS] = out[:, :EXPRESSIONS].clip(0, 1)
+        brows, share = self.c["brow_raisers"], np.float32(self.c["whole_brow"])  # inner, outer ones: they rise as a whole
+        excess = (out[:, brows[0]] - share * out[:, brows].sum(1) / (share + 2)).clip(0)
+        out[:, brows] += excess[:, None] * np.array([-1, 0.5, 0.5], np.float32)
         return out
 
     def flush(self) -> Array:
