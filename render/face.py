@@ -320,7 +320,8 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
 def _in_mouth(inside: Tensor, points: Tensor, corner: tuple[int, int]) -> Tensor:
     """``[B, 2, h, w]``: where fine pixels lie between the corners of the mouth (-1 … 1) and its inner lips (0 … 1). points
     ``[B, 6, 2]``: the mouth's keypoints."""
-    place = identity_flow(inside.shape[-2:], 1, inside.device) / SUPERSAMPLE + inside.new_tensor(corner)[:, None, None]
+    h, w = inside.shape[-2:]
+    place = identity_flow((h, w), 1, inside.device) / SUPERSAMPLE + inside.new_tensor(corner)[:, None, None]
     half = ((points[:, 1, 0] - points[:, 0, 0]) / 2).abs().clamp(min=1.0)[:, None, None]
     across = (place[:, 0] - (points[:, 0, 0] + points[:, 1, 0])[:, None, None] / 2) / half
     height = (points[:, 4, 1] - points[:, 3, 1]).clamp(min=1.0)[:, None, None]

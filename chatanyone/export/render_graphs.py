@@ -33,7 +33,7 @@ class FilterGraph(nn.Module):
         softer = soften(frame)
         quarter = F.interpolate(flow, scale_factor=1 / 4, mode="bilinear")
         inputs = filter_inputs(frame, softer, alpha, quarter, hands, face)
-        return mix(frame, softer, self.net(inputs) * allowance(alpha, face) * activity)
+        return mix(frame, softer, self.net(inputs) * allowance(alpha, face, hands) * activity)
 
 
 class AppearanceGraph(nn.Module):
