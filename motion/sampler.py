@@ -228,11 +228,11 @@ class FaceSampler:
         return guide_twice(passes[0], passes[1], passes[2], self.guidance_audio, self.guidance_style)
 
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
-        """Hops in motion's own units; correction applied, brows evened, then resting face and dials."""
+        """Hops in motion's own units; brows evened, correction (a person's own brows), resting face and dials applied."""
         motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
+        motion = replace(motion, expression=whole_brows(motion.expression))
         if bool((state.gain != 1).any()) or bool(state.offset.any()) or bool((state.curve != KNOTS.to(state.curve)).any()):
             motion = corrected(motion, state.gain, state.offset, state.curve)
-        motion = replace(motion, expression=whole_brows(motion.expression))
         if state.rest is not None:
             motion = with_rest(motion, state.rest)
         groups = dict(zip(FACE_GROUPS, state.groups.tolist()))

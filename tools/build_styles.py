@@ -21,9 +21,10 @@ from torch import Tensor
 
 from chatanyone.motionfile import MotionDocument
 from chatanyone.config import Config
-from chatanyone.styles import NamedStyle, clip_manner, save_style
+from chatanyone.styles import NamedStyle, save_style
 from chatanyone.styles.calibration import Calibration
-from motion.style import check_rest
+from chatanyone.styles.clips import document_style
+from motion.style import check_rest, whole_brows
 from motion.training.articulation import MouthStyle, mouth_curves
 from motion.training.gestures import perform_body
 from motion.training.performance import PerformanceStyle, perform_face, prosody
@@ -96,9 +97,12 @@ def resting(recipe: Recipe) -> Tensor | None:
 
 
 def build(name: str, recipe: Recipe, said: list[Speech], calibration: Calibration) -> NamedStyle:
-    """One style."""
+    """One style. The net is shown the performer as it knows him; what comes out is brought to whole brows (`whole_brows`)."""
     sound = np.concatenate([speech.samples for speech in said]).astype(np.float32)
-    style = clip_manner(perform(recipe, said), calibration, name, recipe.description, sound)
+    document = perform(recipe, said)
+    wanted = document.face_motion()
+    wanted = replace(wanted, expression=whole_brows(wanted.expression))
+    style = calibration.corrected(document_style(document, name, recipe.description), wanted, sound)
     return replace(style, rest=resting(recipe))
 
 
