@@ -20,11 +20,14 @@ from torch import Tensor
 
 from chatanyone import timebase
 from chatanyone.errors import StreamClosed
+from chatanyone.media.frames import as_bytes
+from chatanyone.prefetch import ahead
 from motion.correction import Correction
 from motion.layers.state import StreamState
-from motion.types import BodyMotion, FaceMotion, StyleRange
+from motion.types import BODY_DIM, FACE_DIM, BodyMotion, FaceMotion, StyleRange
 
 HOP_FRAMES = 1  # our choice: the stages gather frames themselves, so a longer hop would only add latency
+MOTION_AHEAD = 2  # passes of motion that wait to be drawn, of a whole clip
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 Samples = Tensor | NDArray[np.float32]  # [n], mono in [-1, 1], 16 kHz
@@ -149,6 +152,7 @@ class PipelineState:
         return replace(self, **{part: _restored(getattr(self, part), parts[part]) for part in _PARTS})
 
 
+_NO_MOTION = FaceMotion.unpack(torch.zeros(0, FACE_DIM)), BodyMotion.unpack(torch.zeros(0, BODY_DIM))
 _PARTS = ("clock", "audio", "face", "body")
 
 
@@ -188,29 +192,46 @@ class AvatarPipeline:
 
     def iterate(self, samples: Samples, state: PipelineState) -> Iterator[tuple[list[Frame], PipelineState]]:
         """`step`, one hop at a time, so that a long chunk needs no more memory than a short one."""
+        for face, body, state in self._passes(samples, state):
+            yield self._render(face, body, state.scene), state
+
+    def _passes(self, samples: Samples, state: PipelineState) -> Iterator[tuple[FaceMotion, BodyMotion, PipelineState]]:
+        """The motion that samples complete, one hop at a time; at first none, for what was only received."""
         for piece in _mono(samples).split(timebase.SAMPLE_RATE_HZ):
             state = self._receive(piece, state)
-            yield [], state
+            yield *_NO_MOTION, state
             while (hop := self._next_hop(state.clock)) is not None:
                 clock = replace(state.clock, pending=state.clock.pending[len(hop):].clone())
-                frames, state = self._advance(hop, replace(state, clock=clock))
-                yield frames, state
+                face, body, state = self._advance(hop, replace(state, clock=clock))
+                yield face, body, state
 
     def flush(self, state: PipelineState) -> tuple[list[Frame], PipelineState]:
         """Ends the stream: all that the stages still hold comes out."""
+        face, body, state = self._last_pass(state)
+        return self._render(face, body, state.scene), state
+
+    def _last_pass(self, state: PipelineState) -> tuple[FaceMotion, BodyMotion, PipelineState]:
+        """The motion that the stages still hold."""
         clock = _open(state)
         total = timebase.frames_for_samples(clock.samples, self.fps)
         rest = replace(state, clock=replace(clock, pending=clock.pending[:0].clone()))
-        frames, state = self._advance(clock.pending, rest, last=True)
+        face, body, state = self._advance(clock.pending, rest, last=True)
         if state.clock.frames != total:
             raise RuntimeError(f"the stages gave {state.clock.frames} frames for {clock.samples} samples, not {total}")
-        return frames, replace(state, clock=replace(state.clock, closed=True, faces=None))
+        return face, body, replace(state, clock=replace(state.clock, closed=True, faces=None))
 
     def run(self, samples: Samples, state: PipelineState) -> Iterator[Frame]:
-        """A whole clip, frame by frame: the loop over `step` and `flush` that offline work is."""
-        for frames, state in self.iterate(samples, state):
-            yield from frames
-        yield from self.flush(state)[0]
+        """A whole clip, frame by frame: what `step` and `flush` give. The motion of later frames is made, in a thread, while
+        earlier ones are drawn: drawing waits for nothing."""
+        scene = state.scene
+        for face, body in ahead(self._whole_motion(samples, state), MOTION_AHEAD):
+            yield from self._render(face, body, scene)
+
+    def _whole_motion(self, samples: Samples, state: PipelineState) -> Iterator[tuple[FaceMotion, BodyMotion]]:
+        """The motion of a whole clip, in the passes in which it is drawn."""
+        for face, body, state in self._passes(samples, state):
+            yield face, body
+        yield self._last_pass(state)[:2]
 
     def _receive(self, samples: Tensor, state: PipelineState) -> PipelineState:
         clock = _open(state)
@@ -225,16 +246,16 @@ class AvatarPipeline:
         return clock.pending[:end - start] if clock.samples >= end else None
 
     @torch.inference_mode()
-    def _advance(self, samples: Tensor, state: PipelineState, last: bool = False) -> tuple[list[Frame], PipelineState]:
-        """One pass through all stages."""
+    def _advance(self, samples: Tensor, state: PipelineState,
+                 last: bool = False) -> tuple[FaceMotion, BodyMotion, PipelineState]:
+        """One pass through all stages but the last, which draws."""
         with _one_thread():
             features, state = self._hear(samples, state, last)
             given, state = self._move_face(features, state, last)
             face, body, state = self._move_body(features, given, state, last)
         if self.on_motion is not None and len(face.expression):
             self.on_motion(face, body)
-        frames = self._render(face, body, state)
-        return frames, replace(state, clock=replace(state.clock, frames=state.clock.frames + len(frames)))
+        return face, body, replace(state, clock=replace(state.clock, frames=state.clock.frames + len(face.expression)))
 
     def _hear(self, samples: Tensor, state: PipelineState, last: bool) -> tuple[Tensor, PipelineState]:
         features, audio = self.stages.audio.step(samples, state.audio)
@@ -263,11 +284,9 @@ class AvatarPipeline:
         clock = replace(state.clock, faces=faces[ready:].clone())
         return FaceMotion.unpack(faces[:ready]), motion, replace(state, body=body, clock=clock)
 
-    def _render(self, face: FaceMotion, body: BodyMotion, state: PipelineState) -> list[Frame]:
-        if not len(face.expression):
-            return []
-        pictures = state.scene(face, body).clamp(0, 1).mul(255).round().to(torch.uint8)
-        return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    @torch.inference_mode()
+    def _render(self, face: FaceMotion, body: BodyMotion, scene: Scene) -> list[Frame]:
+        return list(as_bytes(scene(face, body))) if len(face.expression) else []
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from chatanyone.media.frames import as_bytes
 from chatanyone.motionfile import MotionDocument
 from chatanyone.pipeline import Frame, Scene
 from motion.style import lip_gap_mm
@@ -68,9 +68,7 @@ def calm_frame(document: MotionDocument) -> int:
 def draw(scene: Scene, face: FaceMotion, body: BodyMotion, batch: int = _BATCH) -> Iterator[Frame]:
     """Pictures of motion ``[T, …]``, one after the other: uint8 RGB ``[H, W, 3]``."""
     for faces, bodies in zip(face.packed().split(batch), body.packed().split(batch)):
-        pictures = scene(FaceMotion.unpack(faces), BodyMotion.unpack(bodies)).clamp(0, 1).mul(255).round().to(torch.uint8)
-        frames: NDArray[np.uint8] = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        yield from frames
+        yield from as_bytes(scene(FaceMotion.unpack(faces), BodyMotion.unpack(bodies)))
 
 
 def _absolute() -> tuple[str, ...]:

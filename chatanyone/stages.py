@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -91,6 +92,7 @@ class PortraitScene:
         self.driver, self.renderer, self.device, self.batch = driver, renderer, torch.device(device), batch
         self.source = driver.source.to(self.device)
         self.workers = workers if self.device.type == "cpu" else 1
+        cv2.setNumThreads(1)  # of the whole process: threads inside OpenCV's small operations would wait for one another
         self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:

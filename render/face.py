@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from render.fast import max_filter, mean_filter
 from render.lids import lid_skin, prepare_lids
 from render.mouth import depth_light, mouth_colours
-from render.types import Part, RenderDrive, RenderSource, Surface
+from render.types import Box, Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, identity_flow, sample
 
 EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
@@ -31,8 +32,6 @@ TORN = 2.0  # px of the picture between neighbouring pixels: two of its pixels a
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
 EYE_MARGIN, LID_MARGIN, MOUTH_MARGIN = 0.12, 0.2, 0.4  # of the larger side of a spot's keypoints: how far it reaches beyond
 INNER = Part.TEETH  # this part and higher ones are inside the mouth
-
-Box = tuple[int, int, int, int]  # x0, y0, width, height px
 
 
 @dataclass
@@ -75,8 +74,8 @@ def face_flow(flow: Tensor, source: RenderSource, drive: RenderDrive) -> FaceDra
         return FaceDrawing(control, None, flow.new_zeros(0))
     left, top, width, height = box
     window = flow[:, :, top:top + height, left:left + width]
-    fragments, attributes = draw_surface(source.head, drive.head, box)
-    part = torch.where(fragments.mask, source.head.part[fragments.triangle], -1)
+    triangle, attributes = draw_surface(source.head, drive.head, box)
+    part = _parts(source.head, triangle)
     _forget_astray(part, attributes, drive.face_keypoints[:, MOUTH, :2], box)
     window += attributes[:, 2:3] * (attributes[:, :2] - window)
     inner = _of_control(control, source, box)
@@ -210,7 +209,7 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     x, y, w, h = box
     rows, columns = slice(y, y + h), slice(x, x + w)
     fine = _draw_fine(surface, drive.head, box)
-    near = F.max_pool2d(inner, 5, 1, 2)[:, :, y - top:y - top + h, x - left:x - left + w] > 0
+    near = max_filter(inner, 5, 5)[:, :, y - top:y - top + h, x - left:x - left + w] > 0
     inside = (fine.part >= INNER)[:, None].float() * _enlarged(near.float())
     if mouth and inside.any():
         _fill_inwards(fine.mesh, fine.weight, inside)
@@ -240,9 +239,14 @@ def _draw_fine(surface: Surface, vertices: Tensor, box: Box) -> _Fine:
     """A part of the head mesh in a part of the frame, `SUPERSAMPLE` times finer."""
     x, y, width, height = box
     scaled = (vertices - vertices.new_tensor([x, y, 0])) * vertices.new_tensor([SUPERSAMPLE, SUPERSAMPLE, 1])
-    fragments, attributes = draw_surface(surface, scaled, (0, 0, width * SUPERSAMPLE, height * SUPERSAMPLE))
-    part = torch.where(fragments.mask, surface.part[fragments.triangle], -1)
-    return _Fine(part, attributes[:, :2], attributes[:, 2:3], attributes[:, 3:5], fragments.depth)
+    triangle, attributes = draw_surface(surface, scaled, (0, 0, width * SUPERSAMPLE, height * SUPERSAMPLE), arch=True)
+    return _Fine(_parts(surface, triangle), attributes[:, :2], attributes[:, 2:3], attributes[:, 3:5], attributes[:, 5])
+
+
+def _parts(surface: Surface, triangle: Tensor) -> Tensor:
+    """The part that each pixel shows, -1 where empty. (The last of one more entry is what -1 finds.)"""
+    parts = torch.cat([surface.part, surface.part.new_full((1,), -1)]).to(torch.int8)
+    return parts[triangle]
 
 
 def _enlarged(image: Tensor) -> Tensor:
@@ -274,7 +278,7 @@ def _covered(part: Tensor) -> Tensor:
 
 def _behind_lids(fine: Tensor, part: Tensor) -> Tensor:
     """``[B, 1, h, w]`` bool: an eye is drawn finer where the whole face has none near: beyond the spot's skin it peeps out."""
-    eye = F.max_pool2d((part == Part.EYE).float()[:, None], 3, 1, 1) > 0
+    eye = max_filter((part == Part.EYE).float()[:, None], 3, 3) > 0
     return (_samples(fine) == Part.EYE).any(0)[:, None] & ~eye
 
 
@@ -282,8 +286,7 @@ def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
     """Continue the lips' flow a few pixels into the mouth (in place), so that the soft edge blends lip with mouth."""
     skin = (1 - inside) * (weight > 0)
     stacked = torch.cat([mesh * skin, weight * skin, skin], 1)
-    blur = torch.full((4, 1, 5, 5), 1 / 25, device=mesh.device)
-    spread = F.conv2d(stacked, blur, padding=2, groups=4)
+    spread = mean_filter(stacked, 5, 5)
     near = spread[:, 3:4].clamp(min=1e-4)
     hole = inside > 0
     mesh.copy_(torch.where(hole, spread[:, :2] / near, mesh))
@@ -295,9 +298,8 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     """Draw the inside of the mouth into the fine picture, whose corner lies at x, y px, and into channels 0-3, 5, 6 of the
     control image (in place); returns the inside with soft edges, ``[B, 1, h, w]``."""
     lips = drive.face_keypoints[:, 15:19, 2].amin(1)
-    depth = fine.depth.clamp(min=-1e4)
     side = source.face_box[2]
-    inward = ((lips[:, None, None] - depth) / (side * MOUTH_DEPTH)).clamp(0, 1)
+    inward = ((lips[:, None, None] - fine.depth) / (side * MOUTH_DEPTH)).clamp(0, 1)
     reach = round(side * LIP_SHADE) // 2 * 2 + 1
     share = _halve(inside)
     colour = mouth_colours(fine.part, fine.arch, inward, source.mouth_light, _enlarged(_blurred(share, reach))[:, 0])
@@ -308,7 +310,7 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     colour = colour * depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
     colour = _smooth_inside(colour, inside)
     seen = (_blurred(share, SEAM) - SEAM_SHUT) / (SEAM_OPEN - SEAM_SHUT)
-    edge = F.avg_pool2d(inside, EDGE_FEATHER, 1, EDGE_FEATHER // 2)
+    edge = mean_filter(inside, EDGE_FEATHER, EDGE_FEATHER)
     soft = edge * _enlarged(seen.clamp(0, 1))
     picture += soft * (colour - picture)
     teeth, tongue = ((fine.part == p)[:, None] * inside for p in (Part.TEETH, Part.TONGUE))
@@ -330,10 +332,10 @@ def _in_mouth(inside: Tensor, points: Tensor, corner: tuple[int, int]) -> Tensor
 
 def _smooth_inside(colour: Tensor, inside: Tensor) -> Tensor:
     """Average over 3 × 3 within the mask: no jagged teeth, and colours that reach one pixel past the mask's edge."""
-    total = F.avg_pool2d(torch.cat([colour * inside, inside], 1), 3, 1, 1)
+    total = mean_filter(torch.cat([colour * inside, inside], 1), 3, 3)
     return total[:, :3] / total[:, 3:].clamp(min=1e-4)
 
 
 def _blurred(image: Tensor, size: int) -> Tensor:
     """Mean of squares, an odd number of pixels wide; beyond the edge all is 0."""
-    return F.avg_pool2d(F.avg_pool2d(image, (size, 1), 1, (size // 2, 0)), (1, size), 1, (0, size // 2))
+    return mean_filter(image, size, size)

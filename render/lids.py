@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from render.fast import mean_filter
 from render.types import RenderSource
 from render.warp import identity_flow, sample
 
@@ -76,8 +77,8 @@ def lid_skin(picture: Tensor, flow: Tensor, skin: Tensor, source: RenderSource, 
     edge = F.max_pool2d(edge, (lashes + 1, 1), 1)  # whether something else begins within so many rows below
     step = F.pad((flow[:, 1:, 2:] - flow[:, 1:, :-2]).abs() * (scale / 2), (0, 0, 1, 1), value=1.0)
     weight *= ((1 / step.clamp(min=0.05) - STRETCHED) / (TORN_OPEN - STRETCHED)).clamp(0, 1)
-    weight *= 1 - F.avg_pool2d(edge, 3, 1, 1)
-    weight = F.avg_pool2d(weight, 5, 1, 2)
+    weight *= 1 - mean_filter(edge, 3, 3)
+    weight = mean_filter(weight, 5, 5)
     picture += weight * (sample(source.cache["lids"], place - source.cache["lids_corner"][:, None, None]) - picture)
     return weight
 

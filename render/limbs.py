@@ -6,50 +6,49 @@ One smooth field over the whole person would drag the torso along with a hand th
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from render.types import RenderDrive, RenderSource, Surface
-from render.warp import STRIDE, draw_surface, enlarge, field_matrix, sample_sharp, smooth_field
+from render.fast import max_filter, mean_filter, prepare_layer, sample_layer
+from render.types import Box, RenderDrive, RenderSource, Surface
+from render.warp import STRIDE, draw_surface, enlarge, field_matrix, smooth_field
 
 MARGIN = 24  # px around a limb's window
+MESH_MARGIN = 4  # px around a hand's mesh that are looked at with it
 SEEN = 0.02  # alpha from which a pixel of the layer counts
 FINGER_ENDS = 0.12  # of the hand's extent: how far fingers may reach beyond its mesh
 WRIST, BEFORE_WRIST = 6, 0.3  # index of the wrist among a limb's control points; of the way to the hand's middle
 ARTICULATION = 5.0  # px between mesh and field from which fingers beside the mesh are old ones
-
-Box = tuple[int, int, int, int]  # x0, y0, width, height px
 
 
 def prepare_limbs(source: RenderSource) -> None:
     """Each limb's field over the whole frame, and the extent of its layer."""
     for index, limb in enumerate(source.limbs):
         source.cache[f"limb_field_{index}"] = field_matrix(limb.control.cpu(), source.size).to(limb.control.device)
+        source.cache[f"limb_fine_{index}"] = prepare_layer(limb.layer)
         rows, columns = (limb.layer[3] > SEEN).nonzero().unbind(1)
         places = torch.stack([columns, rows], 1) if len(rows) else rows.new_zeros(1, 2)
         source.cache[f"limb_extent_{index}"] = torch.stack([places.amin(0), places.amax(0) + 1])
 
 
 def draw_limbs(frame: Tensor, alpha: Tensor, flow: Tensor, hands: Tensor, source: RenderSource,
-               drive: RenderDrive) -> list[Tensor]:
+               drive: RenderDrive) -> tuple[list[Tensor], list[Box | None]]:
     """Lay the limbs over the frame, the farthest first (all in place).
 
     Args: frame ``[B, 3, H, W]``, alpha ``[B, 1, H, W]``, flow ``[B, 2, H, W]`` px, hands ``[B, 1, H, W]`` where a hand's
-    mesh is drawn. Returns ``[B, 1, H, W]`` for each limb: how much of it is seen.
+    mesh is drawn. Returns ``[B, 1, H, W]`` for each limb: how much of it is seen; and the windows in which limbs were drawn.
     """
     seen = [torch.zeros_like(alpha) for _ in source.limbs]
-    for index in sorted(range(len(source.limbs)), key=lambda i: source.limbs[i].depth):
-        _draw_limb(index, frame, alpha, flow, hands, seen, source, drive)
-    return seen
+    order = sorted(range(len(source.limbs)), key=lambda i: source.limbs[i].depth)
+    return seen, [_draw_limb(index, frame, alpha, flow, hands, seen, source, drive) for index in order]
 
 
 def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Tensor, seen: list[Tensor],
-               source: RenderSource, drive: RenderDrive) -> None:
+               source: RenderSource, drive: RenderDrive) -> Box | None:
     limb, control = source.limbs[index], drive.limbs[index]
     coarse = smooth_field(source.cache[f"limb_field_{index}"], control - limb.control, source.size)
     box = _window(source.cache[f"limb_extent_{index}"], control - limb.control, source.size)
     if box is None:
-        return
+        return None
     x0, y0, width, height = box
     rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
     cells = slice(y0 // STRIDE, (y0 + height) // STRIDE), slice(x0 // STRIDE, (x0 + width) // STRIDE)
@@ -59,7 +58,7 @@ def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Te
     if limb.hand is not None:
         covered = _follow_mesh(window, keep, hands[:, :, rows, columns], source.hands[limb.hand], drive.hands[limb.hand], box,
                                limb.control[WRIST:])
-    layer = sample_sharp(limb.layer[None], window) * keep
+    layer = sample_layer(source.cache[f"limb_fine_{index}"], window) * keep
     if covered is not None:
         _soften_rim(layer, covered)
     if drive.fade is not None:
@@ -71,6 +70,7 @@ def _draw_limb(index: int, frame: Tensor, alpha: Tensor, flow: Tensor, hands: Te
         other[:, :, rows, columns] *= behind
     seen[index][:, :, rows, columns] = layer[:, 3:]
     flow[:, :, rows, columns] = torch.where(layer[:, 3:] > 0.5, window, flow[:, :, rows, columns])
+    return box
 
 
 def _window(extent: Tensor, moved: Tensor, size: tuple[int, int]) -> Box | None:
@@ -87,19 +87,37 @@ def _follow_mesh(window: Tensor, keep: Tensor, hands: Tensor, surface: Surface, 
                  points: Tensor) -> Tensor:
     """Where the hand's mesh is seen it decides; beside it, old fingers disappear once the hand has bent (in place).
     points ``[N, 2]`` px in the picture: the wrist, then points of the hand. Returns where the mesh is, ``[B, h, w]`` bool."""
-    fragments, attributes = draw_surface(surface, vertices, box)
-    covered = fragments.mask[:, None].to(window.dtype)
+    shown = torch.zeros(len(window), *window.shape[-2:], dtype=torch.bool, device=window.device)
+    inner = _mesh_box(vertices, box)
+    if inner is None:
+        return shown
+    left, top = inner[0] - box[0], inner[1] - box[1]
+    part = slice(top, top + inner[3]), slice(left, left + inner[2])
+    whole, window, hands = window, window[:, :, part[0], part[1]], hands[:, :, part[0], part[1]]
+    triangle, attributes = draw_surface(surface, vertices, inner)
+    shown[:, part[0], part[1]] = triangle >= 0
+    covered = (triangle >= 0)[:, None].to(window.dtype)
     trust = attributes[:, 2:3] * covered
-    weight = F.avg_pool2d(trust, 5, 1, 2) * covered
+    weight = mean_filter(trust, 5, 5) * covered
     change = (attributes[:, :2] - window) * weight
     apart = (change.square().sum(1, keepdim=True).sqrt().sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1))[..., None, None]
     window += change
     hands.copy_(torch.maximum(hands, covered))
-    own = _shown(surface, window, points)
     bent = (apart / ARTICULATION - 0.5).clamp(0, 1)
-    beside = own * (1 - F.max_pool2d(covered, 5, 1, 2))
-    keep -= bent * beside
-    return fragments.mask
+    if bent.any():
+        old = _shown(surface, whole, points)
+        old[:, :, part[0], part[1]] *= 1 - max_filter(covered, 5, 5)
+        keep -= bent * old
+    return shown
+
+
+def _mesh_box(vertices: Tensor, box: Box) -> Box | None:
+    """The part of a window in which a mesh can be seen, and what is blurred about it."""
+    low = (vertices[..., :2].amin((0, 1)).floor().int() - MESH_MARGIN).tolist()
+    high = (vertices[..., :2].amax((0, 1)).ceil().int() + MESH_MARGIN).tolist()
+    x0, y0 = max(low[0], box[0]), max(low[1], box[1])
+    x1, y1 = min(high[0], box[0] + box[2]), min(high[1], box[1] + box[3])
+    return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
 def _soften_rim(layer: Tensor, covered: Tensor) -> None:

@@ -1,21 +1,18 @@
 """Triangle rasteriser in plain torch: batched, z-buffered, CPU and CUDA, no display and no compiled extension.
 
-Made for many small triangles (a head mesh in a 256 x 256 crop): triangles are grouped by the size of their bounding
-box, each group tests all its boxes' pixels in one broadcast, and one integer `scatter_reduce` settles visibility. There
-is no Python loop over triangles.
+Made for many small triangles (a head mesh in a 256 x 256 crop): all triangles are cut into rows of pixels, and one integer
+`scatter_reduce` settles visibility. There is no Python loop over triangles.
 
 Convention: pixel coordinates ``(x, y)``, x right, y down, the centre of the top-left pixel is (0.5, 0.5); depth is
 larger when nearer. Triangles that wind counter-clockwise in template space (+Y up, seen from outside) face the viewer.
 
-Watertight by construction: corners are snapped to 1/128 pixel (for coverage only), so edge functions are integers that
-float32 (small triangles) and float64 (others) represent exactly, and the top-left rule gives a pixel on a shared edge
-to exactly one of the two triangles. Barycentrics and depth come from the unsnapped corners and carry gradients;
-visibility carries none.
+Watertight by construction: corners are snapped to 1/128 pixel (for visibility only), neighbours compute the edge they share
+alike, and the top-left rule gives a pixel on it to exactly one of the two triangles. Barycentrics and depth come from the
+unsnapped corners and carry gradients; visibility carries none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,10 +20,8 @@ import torch
 from torch import Tensor
 
 SUBPIXEL = 128  # snap grid per pixel
-SMALL_EXTENT = 15.9  # px; up to here |edge function| <= 2 * (16 * 128)^2 = 2^23, exact in float32
-CHUNK_CANDIDATES = 1 << 22  # bounds memory when triangles are large
-# Sides of the squares of pixels tested, finely spaced where most triangles of a face lie.
-GROUP_SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, *(2**power for power in range(5, 16)))
+TIE = 2.0**-27  # px: a centre exactly on an edge is not lost to rounding; centres beside an edge are farther from it
+CHUNK_PIXELS = 1 << 20  # bounds memory when triangles are large
 _EMPTY = torch.iinfo(torch.int64).min
 
 
@@ -94,6 +89,25 @@ def interpolate(fragments: Fragments, triangles: Tensor, attributes: Tensor) -> 
     return image.view(C, B, H, W).transpose(0, 1)
 
 
+def visible_attributes(
+    vertices: Tensor, triangles: Tensor, attributes: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """`rasterize` and `interpolate` in one, for those who need no barycentrics: half the time.
+
+    Args: as of these; attributes ``[V, C]``. Returns: the visible triangle ``[B, H, W]``, -1 where empty;
+    ``[B, C + 1, H, W]``, attributes and depth, 0 where empty.
+    """
+    _check(vertices, triangles, size)
+    with torch.no_grad():
+        winner = _visible(vertices.detach().float(), triangles, size, cull=True)
+    B, H, W = winner.shape
+    C = attributes.shape[1]
+    pixel, index, weight, corner = _covered(vertices, triangles, winner)
+    own = _gather(attributes.t(), index).view(C, 3, len(pixel))
+    value = (torch.cat([own, corner[2:3]]) * weight).sum(1)
+    return winner, value.new_zeros(C + 1, B * H * W).index_copy(1, pixel, value).view(C + 1, B, H, W).transpose(0, 1)
+
+
 def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
     if vertices.ndim != 3 or vertices.shape[-1] not in (3, 4):
         raise ValueError(f"vertices must be [B, V, 3] or [B, V, 4] (x, y, depth[, w]), got {list(vertices.shape)}.")
@@ -105,146 +119,169 @@ def _check(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> None:
 
 def _visible(vertices: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool) -> Tensor:
     """Winning triangle of every pixel, ``[B, H, W]`` int64 with -1 for none."""
-    B, V, D = vertices.shape
+    B, V, _ = vertices.shape
     F = triangles.shape[0]
     H, W = size
     index = triangles.t() + (torch.arange(B, device=triangles.device) * V).view(B, 1, 1)
     index = index.transpose(0, 1).flatten()  # corner, row, triangle
-    corner = _gather(vertices.reshape(B * V, D).t(), index).view(D, 3, B * F)
-    kept, flip = _keep(corner, size, cull)
+    place = _snap(vertices.reshape(B * V, -1))
+    corner = _gather(place.t(), index).view(-1, 3, B * F)
+    kept = _keep(corner, size, cull)
     keys = torch.full((B * H * W,), _EMPTY, dtype=torch.int64, device=vertices.device)
     if kept.numel() > 0:
-        corner = _gather(corner.flatten(0, 1), kept).view(D, 3, -1)
-        _draw_all(keys, corner, flip, kept, F, size)
+        _draw_all(keys, _gather(corner.flatten(0, 1), kept).view(-1, 3, len(kept)).double(), kept, F, size)
     return torch.where(keys == _EMPTY, -1, F - 1 - (keys & 0xFFFFFFFF)).view(B, H, W)
 
 
-def _keep(corner: Tensor, size: tuple[int, int], cull: bool) -> tuple[Tensor, Tensor]:
-    """Indices of the triangles of ``[D, 3, N]`` that can cover a pixel centre, and which of them wind negatively."""
-    xy = _snap(corner[:2])
-    low, high = _pixel_range(xy, size)
-    (ux, uy), (vx, vy) = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+def _snap(vertices: Tensor) -> Tensor:
+    """Vertices ``[N, D]`` with x and y on the sub-pixel grid; one that is not finite is nan, so that its triangles have no
+    area."""
+    place = vertices.clone()
+    place[:, :2] = (vertices[:, :2] * SUBPIXEL).round_().div_(SUBPIXEL)
+    return place + (place * 0).sum(1, keepdim=True)
+
+
+def _keep(corner: Tensor, size: tuple[int, int], cull: bool) -> Tensor:
+    """Indices of the triangles of ``[D, 3, N]`` that can cover a pixel centre."""
+    x, y = corner[:2]
+    ux, vx, uy, vy = ((place[k] - place[0]).double() for place in (x, y) for k in (1, 2))
     area = ux * vy - uy * vx
     keep = (area < 0) if cull else (area != 0)  # y points down: counter-clockwise from outside is negative here
-    keep &= (high >= low).all(dim=0) & corner.sum(dim=(0, 1)).isfinite()
+    for place, end in ((x, size[1]), (y, size[0])):
+        first, after = (_first_centre(fold(fold(place[0], place[1]), place[2])) for fold in (torch.minimum, torch.maximum))
+        keep &= after.clamp_max_(end) > first.clamp_min_(0)  # false for nan
     if corner.shape[0] == 4:
         keep &= (corner[3] > 0).all(dim=0)
-    kept = keep.nonzero().squeeze(1)
-    return kept, area.index_select(0, kept) < 0
+    return keep.nonzero().squeeze(1)
+
+
+def _first_centre(place: Tensor) -> Tensor:
+    """The first pixel whose centre is not before a place."""
+    return (place - 0.5).ceil_()
 
 
 def _gather(table: Tensor, index: Tensor) -> Tensor:
     """``table[:, index]`` for ``[R, N]`` row by row: on the CPU several times faster than one `index_select`."""
-    return torch.stack([row.index_select(0, index) for row in table.contiguous()])
+    if table.requires_grad and torch.is_grad_enabled():
+        return torch.stack([row.index_select(0, index) for row in table.contiguous()])
+    out = table.new_empty(len(table), len(index))
+    for row, found in zip(table.contiguous(), out):
+        torch.index_select(row, 0, index, out=found)
+    return out
 
 
-def _snap(xy: Tensor) -> Tensor:
-    """Pixel coordinates on the sub-pixel grid, whole numbers in float64."""
-    return (xy * SUBPIXEL).round().double()
-
-
-def _pixel_range(xy: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """First and last pixel ``[2, N]`` whose centre lies in the bounding box of snapped corners, inside the picture."""
-    last = xy.new_tensor([[size[1] - 1], [size[0] - 1]])
-    low = _fold(torch.minimum, xy).div_(SUBPIXEL).sub_(0.5).ceil_().clamp_min_(0)
-    high = _fold(torch.maximum, xy).div_(SUBPIXEL).sub_(0.5).floor_().minimum(last)
-    return low, high
-
-
-def _fold(function: Callable[[Tensor, Tensor], Tensor], xyz: Tensor) -> Tensor:
-    """Reduce the dimension of three corners: two calls are faster than a reduction over so short a dimension."""
-    return function(function(xyz[:, 0], xyz[:, 1]), xyz[:, 2])
-
-
-def _draw_all(keys: Tensor, corner: Tensor, flip: Tensor, kept: Tensor, F: int, size: tuple[int, int]) -> None:
-    """Draw the kept triangles ``[D, 3, N]`` group by group; `flip` marks those whose corners must swap."""
+def _draw_all(keys: Tensor, corner: Tensor, kept: Tensor, F: int, size: tuple[int, int]) -> None:
+    """Draw the kept triangles ``[D, 3, N]``, row by row."""
     H, W = size
-    corner = torch.where(flip, corner[:, [0, 2, 1]], corner)
-    code, order = _groups(_snap(corner[:2]), size).sort(stable=True)
-    corner, kept = _gather(corner.flatten(0, 1), order).view(corner.shape), kept.index_select(0, order)
-    xy = _snap(corner[:2])
-    side = torch.tensor(GROUP_SIDES, device=keys.device)[code % len(GROUP_SIDES)]
-    limit = torch.stack([W - side, H - side]).clamp_min(0)
-    low = _pixel_range(xy, size)[0].minimum(limit)  # move the square inside the picture
-    edges, planes = _edge_functions(xy, low), _depth_planes(corner, low)
-    base = kept // F * (H * W) + low[1].long() * W + low[0].long()
-    rank = F - 1 - kept % F
-    start = 0
-    for group, count in zip(*(t.tolist() for t in torch.unique_consecutive(code, return_counts=True))):
-        K, dtype = GROUP_SIDES[group % len(GROUP_SIDES)], torch.float64 if group >= len(GROUP_SIDES) else torch.float32
-        cells, limit_count = (min(K, H), min(K, W)), max(1, CHUNK_CANDIDATES // (K * K))
-        for first in range(start, start + count, limit_count):
-            part = slice(first, min(first + limit_count, start + count))
-            _draw(keys, edges[..., part].to(dtype), planes[..., part], base[part], rank[part], cells, W)
-        start += count
+    lines, first, after = _sides(corner, H)
+    item, row = _expanded(after - first, first)
+    planes = _depth_planes(corner)
+    left, left_step, right, right_step = _gather(lines, item)
+    down = row.double()
+    start = left.addcmul_(left_step, down).ceil_().clamp_(0, W)  # the centre on a left edge is inside, on a right edge not
+    count = right.addcmul_(right_step, down).ceil_().clamp_max_(W).sub_(start).clamp_min_(0).long()
+    item = torch.where(item < len(kept), item, item - len(kept))  # upper and lower halves have the same plane
+    across = _gather(planes[1], item)
+    depth = _gather(planes[0], item).addcmul_(_gather(planes[2], item), down).addcmul_(across, start)
+    base = (kept // F * (H * W)).index_select(0, item).add_(row, alpha=W).add_(start.long())
+    rank = (F - 1 - kept % F).index_select(0, item)
+    depth, across = depth.float(), across.float()
+    for part in _chunks(count):
+        _draw(keys, count[part], base[part], rank[part], depth[:, part], across[:, part])
 
 
-def _groups(xy: Tensor, size: tuple[int, int]) -> Tensor:
-    """Group ``[N]`` of each triangle: which of `GROUP_SIDES` holds its box, plus their number where it is large."""
-    low, high = _pixel_range(xy, size)
-    sides = torch.tensor(GROUP_SIDES, dtype=xy.dtype, device=xy.device)
-    large = (_fold(torch.maximum, xy) - _fold(torch.minimum, xy)).amax(dim=0) > SMALL_EXTENT * SUBPIXEL
-    return torch.searchsorted(sides, (high - low).amax(dim=0) + 1) + len(GROUP_SIDES) * large
+def _sides(corner: Tensor, H: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Triangles ``[D, 3, N]`` cut at the height of their middle corner: the upper halves, then the lower ones.
 
-
-def _edge_functions(xy: Tensor, low: Tensor) -> Tensor:
-    """``(constant, per pixel right, per pixel down)`` of the three edges: ``[3, 3, N]``, inside is >= 0.
-
-    The top-left rule enters as a bias of one grid unit: the values are whole numbers, so > 0 is >= 1.
+    Returns: ``[4, 2N]``: ``ceil(a + b · row)`` is the first column not before the left side (a, b) and the right one (a, b);
+    first row of each half, and the one after its last, ``[2N]``. Neighbours compute the edge they share alike, from its upper
+    end to its lower one, so no pixel is lost or drawn twice.
     """
-    start = xy.roll(-1, 1)
-    dx, dy = xy.roll(-2, 1) - start
-    first_x, first_y = (low.unsqueeze(1) + 0.5) * SUBPIXEL - start
-    top_left = (dy < 0) | ((dy == 0) & (dx > 0))
-    constant = dx * first_y - dy * first_x - (~top_left).double()
-    return torch.stack([constant, dy * -SUBPIXEL, dx * SUBPIXEL])
+    (x0, x1, x2), (y0, y1, y2) = corner[:2]
+    x0, y0, x1, y1 = _in_order(x0, y0, x1, y1)
+    x1, y1, x2, y2 = _in_order(x1, y1, x2, y2)
+    x0, y0, x1, y1 = _in_order(x0, y0, x1, y1)
+    long, upper, lower = _line(x0, y0, x2, y2), _line(x0, y0, x1, y1), _line(x1, y1, x2, y2)
+    bulges_right = (x1 - x0) * (y2 - y0) > (x2 - x0) * (y1 - y0)
+    halves = [torch.cat([torch.where(bulges_right, long, short), torch.where(bulges_right, short, long)])
+              for short in (upper, lower)]
+    top, middle, bottom = (_first_centre(y).clamp_(0, H).long() for y in (y0, y1, y2))
+    return torch.cat(halves, 1), torch.cat([top, middle]), torch.cat([middle, bottom])
 
 
-def _depth_planes(corner: Tensor, low: Tensor) -> Tensor:
-    """Depth (with ``w``: depth/w and 1/w) over the pixels of the square: ``[3, 1 or 2, N]`` as the edge functions."""
+def _in_order(xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The upper one of two points first."""
+    swap = ya > yb
+    return torch.where(swap, xb, xa), torch.minimum(ya, yb), torch.where(swap, xa, xb), torch.maximum(ya, yb)
+
+
+def _line(xa: Tensor, ya: Tensor, xb: Tensor, yb: Tensor) -> Tensor:
+    """``[2, N]``: a and b of `_sides` for edges from their upper to their lower end; level ones are in no row."""
+    step = (xb - xa) / torch.where(yb > ya, yb - ya, 1.0)
+    return torch.stack([xa + step * (0.5 - ya) - (0.5 + TIE), step])
+
+
+def _expanded(count: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """For each of N items `count` entries: which item it belongs to, and its number within, counted from `start` or 0."""
+    item = torch.repeat_interleave(count)
+    offset = count - count.cumsum(0) if start is None else start + count - count.cumsum(0)
+    return item, offset.index_select(0, item).add_(torch.arange(len(item), device=count.device))
+
+
+def _chunks(count: Tensor) -> list[slice]:
+    """Parts of the rows with some `CHUNK_PIXELS` pixels each."""
+    ends = count.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= CHUNK_PIXELS:
+        return [slice(None)]
+    marks = torch.arange(CHUNK_PIXELS, total, CHUNK_PIXELS, device=count.device)
+    cuts = [0, *(torch.searchsorted(ends, marks) + 1).tolist(), len(count)]
+    return [slice(first, last) for first, last in zip(cuts, cuts[1:]) if last > first]
+
+
+def _depth_planes(corner: Tensor) -> Tensor:
+    """Depth (with ``w``: depth/w and 1/w) at the centre of pixel (0, 0), per pixel right and down: ``[3, 1 or 2, N]``."""
     value = corner[2:3]
     if corner.shape[0] == 4:
         value = torch.cat([value, torch.ones_like(value)]) / corner[3:4]
     (ux, vx), (uy, vy) = corner[:2, 1:] - corner[:2, :1]
     p, q = (value[:, 1:] - value[:, :1]).unbind(dim=1)
     area = ux * vy - uy * vx
-    area = torch.where(area == 0, 1.0, area)  # snapping may give area to a sliver that has none
     right, down = (p * vy - q * uy) / area, (q * ux - p * vx) / area
-    first_x, first_y = low.float() + 0.5 - corner[:2, 0]
-    return torch.stack([value[:, 0] + right * first_x + down * first_y, right, down])
+    return torch.stack([value[:, 0] + right * (0.5 - corner[0, 0]) + down * (0.5 - corner[1, 0]), right, down])
 
 
-def _draw(
-    keys: Tensor, edges: Tensor, planes: Tensor, base: Tensor, rank: Tensor, cells: tuple[int, int], W: int
-) -> None:
-    """Test a square of pixels for every triangle of one group and keep the nearest surface in `keys`."""
-    x, y = torch.arange(cells[1], device=keys.device), torch.arange(cells[0], device=keys.device)
-    constant, right, down = edges.unsqueeze(-1)
-    row = constant + right * x  # [3, N, columns]
-    value = row.unsqueeze(2) + (down * y).unsqueeze(3)  # exact: whole numbers
-    inside = torch.minimum(torch.minimum(value[0], value[1]), value[2]) >= 0
-    triangle, row_index, column = inside.nonzero().unbind(dim=1)
-    at_first, per_column, per_row = _gather(planes.flatten(0, 1), triangle).view(*planes.shape[:2], triangle.shape[0])
-    depth = at_first + per_column * column + per_row * row_index
+def _draw(keys: Tensor, count: Tensor, base: Tensor, rank: Tensor, depth: Tensor, across: Tensor) -> None:
+    """Walk along rows of triangles and keep the nearest surface in `keys`."""
+    span, column = _expanded(count)
+    depth = _gather(depth, span).addcmul_(_gather(across, span), column.float())
     depth = depth[0] / depth[1] if depth.shape[0] == 2 else depth[0]
     bits = depth.view(torch.int32)
     ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()  # integers in the order of the floats
-    pixel = base.index_select(0, triangle) + row_index * W + column
-    keys.scatter_reduce_(0, pixel, (ordered << 32) | rank.index_select(0, triangle), reduce="amax")
+    pixel = base.index_select(0, span).add_(column)
+    keys.scatter_reduce_(0, pixel, (ordered << 32) | rank.index_select(0, span), reduce="amax")
 
 
 def _fragments(vertices: Tensor, triangles: Tensor, winner: Tensor) -> Fragments:
     """Barycentrics and depth of the winning triangles, differentiable in the vertices."""
     B, H, W = winner.shape
-    _, V, D = vertices.shape
-    pixel, index = _corners(winner, triangles, V)
-    corner = _gather(vertices.reshape(B * V, D).t(), index).view(D, 3, index.shape[0] // 3)
-    row = pixel.div(W, rounding_mode="floor")
-    weight = _barycentric(corner, pixel - row * W, row if B == 1 else row % H)
+    pixel, _, weight, corner = _covered(vertices, triangles, winner)
     depth = (weight * corner[2]).sum(dim=0)
     image = weight.new_zeros(3, B * H * W).index_copy(1, pixel, weight)
     depth = depth.new_full((B * H * W,), -torch.inf).index_copy(0, pixel, depth)
     return Fragments(winner, image.view(3, B, H, W).permute(1, 2, 3, 0), depth.view(B, H, W))
+
+
+def _covered(vertices: Tensor, triangles: Tensor, winner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flat indices of the covered pixels ``[P]``; their triangles' corners among V vertices ``[3·P]``; weights ``[3, P]`` and
+    places ``[D, 3, P]`` of these."""
+    B, H, W = winner.shape
+    _, V, D = vertices.shape
+    frame, row, column = (winner >= 0).nonzero().t().contiguous()
+    pixel = (frame * H + row) * W + column
+    index = _gather(triangles.t(), winner.flatten().index_select(0, pixel))
+    corner = _gather(vertices.reshape(B * V, D).t(), (index + frame * V).flatten()).view(D, 3, len(pixel))
+    return pixel, index.flatten(), _barycentric(corner, column, row), corner
 
 
 def _corners(winner: Tensor, triangles: Tensor, V: int) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from render.layers import channels_last, conv, zero_conv
+from render.fast import binomial, enlarged, halved, max_filter
+from render.types import Box
 from render.warp import identity_flow
 
 STRIDE = 4  # px between the net's pixels
+CONTEXT = 40  # px: how far it sees (28), and how far its weights reach when they are enlarged; a multiple of 8
 INPUTS = 17
 SHARPEN = -0.6  # smallest weight; the largest, 1, is the softer frame itself
 FLOW_UNIT, FLOW_MOST = 16.0, 3.0  # px; in units
@@ -69,23 +72,32 @@ def filter_inputs(frame: Tensor, softer: tuple[Tensor, Tensor], alpha: Tensor, f
 def soften(frame: Tensor) -> tuple[Tensor, Tensor]:
     """The frame at half its size, and that through [1 2 1]² / 16."""
     half = halved(frame)
-    return half, _binomial(half)
+    return half, binomial(half)
 
 
 def mix(frame: Tensor, softer: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
     """``f + w (s − f)`` with ``s = s₁ + v (s₂ − s₁)`` enlarged; weights w, v ``[B, 2, H/4, W/4]``."""
     half, wide = softer
-    amount = F.interpolate(weights[:, :1], scale_factor=STRIDE, mode="bilinear")
-    width = F.interpolate(weights[:, 1:], scale_factor=STRIDE // 2, mode="bilinear")
-    return torch.lerp(frame, F.interpolate(torch.lerp(half, wide, width), scale_factor=2, mode="bilinear"), amount)
+    soft = enlarged(torch.lerp(half, wide, enlarged(weights[:, 1:], STRIDE // 2)), 2)
+    return torch.lerp(frame, soft, enlarged(weights[:, :1], STRIDE))
+
+
+def seen_by_filter(box: Box, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a frame of H, W px that decide about a box, beyond which there is only background: what the net
+    sees about it, on the grid of the smooth field."""
+    H, W = size
+    x0, y0, width, height = box
+    rows, columns = (slice(max(start - CONTEXT, 0), min(start + length + CONTEXT, end))
+                     for start, length, end in ((y0, height, H), (x0, width, W)))
+    return rows, columns
 
 
 def allowance(alpha: Tensor, face: Tensor, hands: Tensor) -> Tensor:
     """``[B, 1, H/4, W/4]``: how much of its weights the net may have. 0 on the background, which is never touched; `IN_MOUTH`
     about the inside of the mouth: squared error would have teeth a smear; `IN_HANDS` on hands, not about them; 1 elsewhere.
     Args: as of `filter_inputs`."""
-    mouth = F.max_pool2d(face[:, :1], 3, 1, 1)
-    return F.max_pool2d(thinned(alpha), 3, 1, 1) * (1 - (1 - IN_MOUTH) * mouth) * (1 - (1 - IN_HANDS) * thinned(hands))
+    mouth = max_filter(face[:, :1], 3, 3)
+    return max_filter(thinned(alpha), 3, 3) * (1 - (1 - IN_MOUTH) * mouth) * (1 - (1 - IN_HANDS) * thinned(hands))
 
 
 def face_masks(control: Tensor, box: tuple[int, int, int], size: tuple[int, int]) -> Tensor:
@@ -104,24 +116,8 @@ def thinned(x: Tensor) -> Tensor:
     return x[:, :, STRIDE // 2::STRIDE, STRIDE // 2::STRIDE]
 
 
-def halved(x: Tensor) -> Tensor:
-    """Mean of 2 × 2; sums of slices, several times cheaper on a CPU than a pooling layer."""
-    rows = x[:, :, ::2] + x[:, :, 1::2]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
-
-
 def _dilated(width: int, dilation: int) -> nn.Conv2d:
     layer = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
-
-
-def _binomial(x: Tensor) -> Tensor:
-    """[1 2 1] / 4 down and across, edges held; sums of slices, far cheaper on a CPU than a convolution."""
-    for dim, pad in ((2, (0, 0, 1, 1)), (3, (1, 1, 0, 0))):
-        y = F.pad(x, pad, mode="replicate")
-        for _ in range(2):
-            y = y.narrow(dim, 0, y.shape[dim] - 1) + y.narrow(dim, 1, y.shape[dim] - 1)
-        x = y / 4
-    return x

@@ -21,7 +21,8 @@ from render.face_refine import FaceRefine
 from render.generator import Generator
 from render.geometry import Proposal, coarse_flow, draw, prepare
 from render.keypoints import BodyKeypointFinder, body_keypoints, face_keypoints, heat_maps
-from render.reconstruction import ReconstructionFilter, allowance, face_masks, filter_inputs, mix, soften
+from render.reconstruction import (
+    ReconstructionFilter, allowance, face_masks, filter_inputs, mix, seen_by_filter, soften)
 from render.types import RenderDrive, RenderSource
 from render.warp import STRIDE, sample
 
@@ -66,11 +67,12 @@ class Renderer(nn.Module):
             appearance = self.look(source)
             motion = self.move(source, drive, coarse)
             proposal = draw(source, drive, coarse + motion.flow)
+            hands = proposal.hands if hand_injection and source.hands and speaks(self.generator) else None
             if use_filter:
                 proposal.frame = self.reconstruct(proposal, source, drive)
             frame, (rows, columns) = proposal.frame, face_window(source)
             if speaks(self.generator):
-                change = self.generate(proposal, appearance, motion.occlusion, hand_injection and bool(source.hands))
+                change = self.generate(proposal, appearance, motion.occlusion, hands)
                 change[:, :, rows, columns] *= self.open_to_change(proposal.face)
                 frame = frame + change
             if face_refine and speaks(self.face):
@@ -79,16 +81,20 @@ class Renderer(nn.Module):
         return frame.clamp_(0, 1)
 
     def reconstruct(self, proposal: Proposal, source: RenderSource, drive: RenderDrive) -> Tensor:
-        """The proposed frame, as sharp as it deserves to be."""
+        """The proposed frame, as sharp as it deserves to be (in place)."""
         if not speaks(self.filter):
             return proposal.frame
-        softer = soften(proposal.frame)
-        flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
+        rows, columns = seen_by_filter(proposal.box, source.size)
+        frame, alpha, hands = (x[:, :, rows, columns] for x in (proposal.frame, proposal.alpha, proposal.hand_mask))
+        corner = proposal.flow.new_tensor([columns.start, rows.start])[:, None, None]
+        flow = F.interpolate(proposal.flow[:, :, rows, columns] - corner, scale_factor=1 / 4, mode="bilinear")
+        softer = soften(frame)
         masks = face_masks(proposal.face, source.face_box, source.size)
-        hands = proposal.hands[:, 3:]
-        inputs = filter_inputs(proposal.frame, softer, proposal.alpha, flow, hands, masks)
-        weights = self.filter(inputs) * allowance(proposal.alpha, masks, hands) * activity(source, drive)
-        return mix(proposal.frame, softer, weights)
+        masks = masks[:, :, rows.start // 4:rows.stop // 4, columns.start // 4:columns.stop // 4]
+        weights = self.filter(filter_inputs(frame, softer, alpha, flow, hands, masks))
+        weights = weights * (allowance(alpha, masks, hands) * activity(source, drive))
+        proposal.frame[:, :, rows, columns] = mix(frame, softer, weights)
+        return proposal.frame
 
     def look(self, source: RenderSource) -> Appearance:
         """What is computed once per picture, kept in the source's cache."""
@@ -114,11 +120,11 @@ class Renderer(nn.Module):
         motion = self.motion(x, source.cache["appearance_vector"])
         return motion._replace(flow=motion.flow * activity(source, drive))
 
-    def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: bool) -> Tensor:
-        """The generator's change of the proposed frame."""
+    def generate(self, proposal: Proposal, appearance: Appearance, occlusion: Tensor, hands: Tensor | None) -> Tensor:
+        """The generator's change of the proposed frame; hands: the hand control image."""
         flow = F.interpolate(proposal.flow, scale_factor=1 / 4, mode="bilinear")
         quarter, eighth = warp_features(appearance, flow, occlusion)
-        return self.generator(proposal.frame, proposal.alpha, quarter, eighth, proposal.hands if hands else None)
+        return self.generator(proposal.frame, proposal.alpha, quarter, eighth, hands)
 
     def open_to_change(self, control: Tensor) -> Tensor:
         """``[B, 1, S, S]``: 1, and `mouth` where the face window's control image shows the inside of the mouth."""

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 
+Box = tuple[int, int, int, int]  # x0, y0, width, height px
+
+
 class Part(IntEnum):
     """What a triangle of the head mesh shows; the same numbers as the template's."""
 

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from render.rasterize import Fragments, interpolate, rasterize
-from render.types import Surface
+from render.fast import enlarged
+from render.rasterize import visible_attributes
+from render.types import Box, Surface
 
 STRIDE = 8  # px between the nodes of the smooth field
 INVERSION_STEPS = 4
@@ -37,17 +38,6 @@ def sample(image: Tensor, flow: Tensor) -> Tensor:
     grid = flow.permute(0, 2, 3, 1) * scale - 1
     return F.grid_sample(image.expand(flow.shape[0], -1, -1, -1), grid, mode="bilinear", padding_mode="border",
                          align_corners=False)
-
-
-def sample_sharp(layer: Tensor, flow: Tensor) -> Tensor:
-    """The same for a layer ``[B, 4, H, W]`` of colours times alpha, and alpha, bicubic: bilinear costs a third of the finest
-    detail. What overshoots is cut: alpha to [0, 1], colours to [0, alpha]."""
-    H, W = layer.shape[-2:]
-    scale = torch.tensor([2 / W, 2 / H], device=flow.device, dtype=flow.dtype)
-    found = F.grid_sample(layer.expand(len(flow), -1, -1, -1), flow.permute(0, 2, 3, 1) * scale - 1, mode="bicubic",
-                          padding_mode="border", align_corners=False).clamp_(0, 1)
-    found[:, :3] = torch.minimum(found[:, :3], found[:, 3:])
-    return found
 
 
 def field_matrix(control: Tensor, size: tuple[int, int], ridge: float = 1.0) -> Tensor:
@@ -78,7 +68,7 @@ def smooth_field(matrix: Tensor, displacement: Tensor, size: tuple[int, int]) ->
     Args: matrix of `field_matrix`; displacement ``[B, N, 2]`` px. Returns ``[B, 2, H/8, W/8]`` px.
     """
     H, W = size
-    forward = (matrix @ displacement).permute(0, 2, 1).unflatten(-1, (H // STRIDE, W // STRIDE))
+    forward = (displacement.transpose(1, 2) @ matrix.T).unflatten(-1, (H // STRIDE, W // STRIDE))
     nodes = identity_flow(size, STRIDE, displacement.device)
     flow = nodes - forward
     for _ in range(INVERSION_STEPS - 1):
@@ -90,18 +80,17 @@ def enlarge(flow: Tensor, factor: int = STRIDE) -> Tensor:
     """Coarse flow to full size; linear, so the identity stays the identity (edges are extrapolated)."""
     B, C, h, w = flow.shape
     nodes = identity_flow((h * factor, w * factor), factor, flow.device).to(flow.dtype)
-    offset = F.interpolate(flow - nodes, scale_factor=factor, mode="bilinear", align_corners=False)
-    return offset + identity_flow((h * factor, w * factor), 1, flow.device).to(flow.dtype)
+    return enlarged(flow - nodes, factor) + identity_flow((h * factor, w * factor), 1, flow.device).to(flow.dtype)
 
 
-def draw_surface(surface: Surface, vertices: Tensor, box: tuple[int, int, int, int]) -> tuple[Fragments, Tensor]:
+def draw_surface(surface: Surface, vertices: Tensor, box: Box, arch: bool = False) -> tuple[Tensor, Tensor]:
     """Rasterise a driven mesh inside a window of the frame.
 
-    Args: vertices ``[B, V, 3]`` px and depth; box x0, y0, width, height px.
-    Returns: fragments and attributes ``[B, 5, h, w]``: source x, source y, trust, arch (2).
+    Args: vertices ``[B, V, 3]`` px and depth; box of the frame; arch: tooth coordinates too.
+    Returns: the visible triangle ``[B, h, w]``, -1 where there is none, and attributes ``[B, 4 or 6, h, w]``: source x, source
+    y, trust, (arch, 2), depth.
     """
     x0, y0, width, height = box
     origin = torch.tensor([x0, y0, 0], dtype=vertices.dtype, device=vertices.device)
-    fragments = rasterize(vertices - origin, surface.triangles, (height, width))
-    attributes = torch.cat([surface.source, surface.trust[:, None], surface.arch], dim=-1)[None]
-    return fragments, interpolate(fragments, surface.triangles, attributes)
+    attributes = torch.cat([surface.source, surface.trust[:, None], *[surface.arch] * arch], dim=-1)
+    return visible_attributes(vertices - origin, surface.triangles, attributes, (height, width))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from chatanyone import timebase
 from chatanyone.config import Config
+from chatanyone.media.frames import as_bytes
 from chatanyone.pipeline import AvatarPipeline, Stages, Strengths, Style
 from chatanyone.stages import PortraitScene
 from chatanyone.stream.engine import Step
@@ -130,7 +131,7 @@ class Drawer:
                 factor, self._gate = _held(self._gate, frames, cut_before())
                 factors.append(factor)
             part = gated(_rows(face, shown), torch.tensor(factors))
-            parts.append(_pixels(self.scene(part, _body_rows(body, shown))))
+            parts.append(as_bytes(self.scene(part, _body_rows(body, shown))))
             all_factors += factors
         pictures = np.concatenate(parts)
         out[:] = pictures
@@ -142,7 +143,7 @@ class Drawer:
         """The first pictures fill caches and start threads; nobody should wait for that."""
         face, body = FaceMotion.unpack(torch.zeros(count, 58)), BodyMotion.unpack(torch.zeros(count, 144))
         for _ in range(2):
-            pictures = _pixels(self.scene(face, body))
+            pictures = as_bytes(self.scene(face, body))
             if self._window is not None:
                 self._window(face, body, pictures)
 
@@ -237,12 +238,6 @@ def _faded(now: Tensor | None, wanted: Tensor | None) -> Tensor | None:
 def _undrawn(face: FaceMotion, body: BodyMotion) -> Tensor:
     """A scene that draws nothing: the pipeline then only moves."""
     return torch.zeros(len(face.expression), 3, 1, 1)
-
-
-def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
-    """``[B, 3, H, W]`` in [0, 1] → uint8 ``[B, H, W, 3]``."""
-    whole = pictures.clamp(0, 1).mul(255).round().to(torch.uint8)
-    return whole.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _rows(face: FaceMotion, rows: list[int]) -> FaceMotion:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +54,19 @@ def test_any_chunking_gives_the_same_frames(chunk: int) -> None:
 def test_run_is_step_and_flush() -> None:
     pipeline, speech = AvatarPipeline(stand_ins()), _speech(20_000)
     np.testing.assert_array_equal(list(pipeline.run(speech, pipeline.init(None))), _play(pipeline, speech, 533))
+
+
+def test_motion_of_later_frames_is_made_while_earlier_ones_are_drawn() -> None:
+    moved: list[int] = []
+    pipeline = AvatarPipeline(stand_ins(), on_motion=lambda face, body: moved.append(len(face.expression)))
+    frames = pipeline.run(_speech(16_000), pipeline.init(None))
+    next(frames)
+    first, end_s = moved[0], time.monotonic() + 10
+    while sum(moved) == first and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert sum(moved) > first
+    frames.close()  # type: ignore[attr-defined]  # and no thread outlives the loop
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
 def test_frames_show_their_own_moment() -> None:

@@ -60,7 +60,7 @@ def test_a_speck_of_the_mouth_on_closed_lips_is_drawn_as_lip(driver: Driver) -> 
     source, drive = driver.source, driver(*neutral_motion(1))
     flow = enlarge(coarse_flow(source, drive))
     drawing = face_flow(flow, source, drive)
-    frame, alpha = _composed(flow, source, drive)
+    frame, alpha = _composed(flow, source, (0, 0, *source.size[::-1]))
     before = frame.clone()
     x, y = (int(value) for value in drive.face_keypoints[0, 18, :2])  # the lower lip
     assert drawing.box is not None and drawing.part[0, y - drawing.box[1], x - drawing.box[0]] == Part.SKIN
@@ -132,7 +132,7 @@ def test_batches_and_single_frames_agree(driver: Driver) -> None:
     drive = driver(face, body)
     together = propose(driver.source, drive).frame
     single = torch.cat([propose(driver.source, drive.slice(i, i + 1)).frame for i in range(3)])
-    torch.testing.assert_close(together, single, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together, single, atol=1.01 / 255, rtol=0)
 
 
 @pytest.mark.parametrize("shift", [(2.0, 0.0), (0.0, -2.0), (0.12, 0.12), (-0.2, 0.0)])

@@ -33,7 +33,7 @@ def scene(depth: tuple[float, ...] = (0.0,)) -> tuple[RenderSource, RenderDrive]
 
 def drawn(source: RenderSource, drive: RenderDrive) -> tuple[torch.Tensor, list[torch.Tensor]]:
     frame, alpha = torch.full((1, 3, H, W), 0.5), torch.zeros(1, 1, H, W)
-    seen = draw_limbs(frame, alpha, torch.zeros(1, 2, H, W), torch.zeros(1, 1, H, W), source, drive)
+    seen, _ = draw_limbs(frame, alpha, torch.zeros(1, 2, H, W), torch.zeros(1, 1, H, W), source, drive)
     return frame[0], seen
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
 from chatanyone.driver import Driver, neutral_motion
 from motion.template.head import HeadTemplate
+from render.geometry import propose
 from render.reconstruction import (
     IN_HANDS, IN_MOUTH, INPUTS, SHARPEN, ReconstructionFilter, allowance, filter_inputs, mix, soften)
 from render.warp import identity_flow
@@ -92,3 +95,20 @@ def test_the_renderer_filters_moving_pictures_and_leaves_resting_ones() -> None:
     changed = renderer(source, drive, use_networks=False)
     assert (changed - plain)[1].abs().max() > 1 / 255 and torch.equal(changed[0], plain[0])
     assert torch.equal(renderer(source, drive, use_filter=False, use_networks=False), plain)
+
+
+def test_only_the_person_is_filtered_and_as_in_the_whole_frame() -> None:
+    template = HeadTemplate.load()
+    driver = Driver(template_portrait(template), template)
+    face, body = neutral_motion(1)
+    face.rotation[0, 1] = 0.2
+    source, drive, renderer = driver.source, driver(face, body), small_renderer()
+    torch.nn.init.normal_(renderer.filter.out.weight, generator=torch.Generator().manual_seed(0))
+    proposal = propose(source, drive)
+    x0, y0, width, height = proposal.box
+    about = torch.ones_like(proposal.alpha, dtype=torch.bool)
+    about[:, :, y0:y0 + height, x0:x0 + width] = False
+    assert about.any() and not proposal.alpha[about].any()
+    assert torch.equal((proposal.frame - source.plate) * about, torch.zeros_like(proposal.frame))
+    whole = replace(proposal, frame=proposal.frame.clone(), box=(0, 0, *source.size[::-1]))
+    torch.testing.assert_close(renderer.reconstruct(proposal, source, drive), renderer.reconstruct(whole, source, drive))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from chatanyone import build
 from chatanyone.config import Config
 from chatanyone.driver import Driver
+from chatanyone.media.frames import as_bytes
 from chatanyone.pipeline import Stages
 from chatanyone.portrait import Portrait
 from chatanyone.stages import PortraitScene
-from chatanyone.stream.drawer import Drawer, _pixels
+from chatanyone.stream.drawer import Drawer
 from chatanyone.stream.engine import Step
 from chatanyone.stream.facewindow import FaceWindow
 from chatanyone.stream.gate import TAIL_FRAMES, Hold
@@ -63,7 +64,7 @@ def _moved(jaw: float, count: int = 2) -> tuple[FaceMotion, BodyMotion]:
 
 
 def _drawn(scene: PortraitScene, face: FaceMotion, body: BodyMotion) -> NDArray[np.uint8]:
-    return _pixels(scene(face, body))
+    return as_bytes(scene(face, body))
 
 
 def test_the_window_draws_what_the_scene_draws(scene: PortraitScene) -> None:
