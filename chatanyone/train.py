@@ -120,6 +120,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
                         "in the run folder, 0 for none (500)")
     if name == "render":
         parser.add_argument("--filter-only", action="store_true", help="teach the reconstruction filter alone")
+    if name == "audio":
+        parser.add_argument("--real-share", type=float, default=0.4, metavar="X", help="of the examples, real voices and those "
+                            "cut from recordings (0.4)")
+        parser.add_argument("--keep-features", type=float, default=0.0, metavar="WEIGHT", help="with --warm-start: hold the "
+                            "features of espeak-ng's speech where they were, for nets that were trained on them (0)")
     parser.add_argument("--warm-start", type=Path, metavar="FILE", help="weights to begin with")
     parser.set_defaults(net={}, clips=None)
     SolverConfig.add_arguments(parser)
@@ -172,7 +177,17 @@ def _audio(options: argparse.Namespace, processes: Processes) -> Job:
     from motion.training.audio_task import AudioTask
 
     encoder = EncoderConfig(**check_net(EncoderConfig, options.net))
-    return Job(AudioTask(options.data, encoder, batch_size=options.batch))
+    kept = None
+    if options.keep_features:
+        from motion.audio.encoder import AudioEncoder
+
+        if not options.warm_start:
+            raise ConfigError("--keep-features keeps those of the weights that --warm-start gives; give both")
+        sizes, tensors = load_weights(options.warm_start, kind="audio_encoder")
+        kept = AudioEncoder(**sizes)
+        kept.load_state_dict(tensors)
+    return Job(AudioTask(options.data, encoder, batch_size=options.batch, real_share=options.real_share, kept=kept,
+                         keep=options.keep_features))
 
 
 def _face(options: argparse.Namespace, processes: Processes) -> Job:

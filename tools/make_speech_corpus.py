@@ -2,11 +2,14 @@
 
     python tools/make_speech_corpus.py --hours 3 --output corpus --seed 0
 
-``--flite-hours`` adds speech of CMU Flite's voices, where that program is installed. Real recordings with transcripts in LJ
+``--flite-hours`` adds speech of CMU Flite's voices, ``--festival-minutes`` as much of each installed voice of Festival, where
+these programs are installed. Real recordings with transcripts in LJ
 Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added with ``--real FOLDER…``; the last
 `REAL_HELD_OUT` of the first folder are kept for validation. English is aligned by PocketSphinx; what it cannot align is
 matched with espeak-ng's reading, whose borders an encoder trained before (``--encoder WEIGHTS``) then moves to where it
-hears them. Recordings shorter than `JOINED_S` are joined.
+hears them. ``--real FOLDER:VOICE`` names a voice of espeak-ng that speaks the recordings' language (``prompts_es:es-419``):
+they are matched with its reading and left out where the encoder hardly hears the text in them. Recordings shorter than
+`JOINED_S` are joined; ``--real-first N`` numbers the shards from N, to add folders to a corpus.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from tqdm import tqdm
 from chatanyone.checkpoints import load_weights
 from chatanyone.media.audio import read_audio
 from motion.audio.encoder import AudioEncoder
-from motion.training import flite
+from motion.training import festival, flite
 from motion.training.align import align, refine
 from motion.training.articulation import mouth_curves
 from motion.training.audio_task import log_phonemes
 from motion.training.corpus import Utterance, make_utterance, write_shard
 from motion.training.espeak import SpeakRequest
 from motion.training.force import ForcedAligner
-from motion.training.phonemes import parse_ipa
+from motion.training.phonemes import SILENCE, parse_ipa
 from motion.training.speech import Espeak, Speech, join, phoneme_labels, silence
 
 SHARD_S = 600
@@ -37,7 +40,10 @@ UTTERANCE_S = 10.0
 REAL_HELD_OUT = 6
 JOINED_S = 8.0
 FLITE_FIRST = 10_000  # number of the first shard of flite's voices
-REAL_VOICES = ("en-us", "en-us+f3", "en-us+f5", "en-us+Annie", "en-us+m3")
+FESTIVAL_FIRST = 20_000  # and of Festival's: a shard a voice, numbered as in `festival.VOICES`
+ENGLISH = "en-us"
+REAL_VARIANTS = ("", "+f3", "+f5", "+Annie", "+m3")  # of espeak-ng's voice, tried against a recording
+LEAST_FIT = -3.0  # mean log probability of the placed phonemes; a guess among all of them has −3.8
 
 
 def make_shard(path: Path, client: Espeak, seed: int, held_out: bool, seconds: float) -> None:
@@ -64,21 +70,43 @@ def load_encoder(path: Path) -> AudioEncoder:
 
 def pronouncer(client: Espeak) -> Callable[[str], list[str]]:
     """A word → its phoneme classes, as espeak-ng says it."""
-    return lambda word: [name for phone in client.say(SpeakRequest(word, REAL_VOICES[0])).phonemes
+    return lambda word: [name for phone in client.say(SpeakRequest(word, ENGLISH)).phonemes
                          for name in parse_ipa(phone.ipa)]
 
 
-def align_recording(client: Espeak, aligner: ForcedAligner, path: Path, text: str, encoder: AudioEncoder | None) -> Speech:
-    """A recording with its phonemes: forced alignment, else those of the synthetic voice that matches it best."""
+def align_recording(client: Espeak, aligner: ForcedAligner, path: Path, text: str, encoder: AudioEncoder | None,
+                    voice: str = ENGLISH) -> Speech | None:
+    """A recording with its phonemes: forced alignment of English, else those of the synthetic voice that matches best.
+
+    None where the encoder hardly hears another language's text in it.
+    """
     samples = read_audio(path)
-    found = aligner.align(samples, text, path.stem)
+    found = aligner.align(samples, text, path.stem) if voice == ENGLISH else None
     if found is not None:
         return found
-    matches = [align(samples, client.say(SpeakRequest(text, voice, 165))) for voice in REAL_VOICES]
+    variants = REAL_VARIANTS if voice == ENGLISH else REAL_VARIANTS[:2]
+    matches = [align(samples, client.say(SpeakRequest(text, voice + variant, 165))) for variant in variants]
     speech, _ = min(matches, key=lambda match: match[1])
     speech.voice = path.stem
+    if encoder is None:
+        return speech
     # Bounded: an encoder that is sure and wrong must not outweigh all the rest.
-    return speech if encoder is None else refine(speech, np.maximum(log_phonemes(encoder, samples), -9))
+    heard = np.maximum(log_phonemes(encoder, samples), -9)
+    speech = refine(speech, heard)
+    return speech if voice == ENGLISH or fit(speech, heard) > LEAST_FIT else None
+
+
+def fit(speech: Speech, log_probabilities: np.ndarray) -> float:
+    """Mean log probability of the phonemes where they were placed, silence left out; −9 where there is nothing else."""
+    labels = phoneme_labels(speech)
+    spoken = labels != SILENCE
+    return float(log_probabilities[np.arange(len(labels)), labels][spoken].mean()) if spoken.any() else -9.0
+
+
+def named(folder: str) -> tuple[Path, str]:
+    """``FOLDER`` or ``FOLDER:VOICE`` → the folder and espeak-ng's voice of its language."""
+    path, _, voice = folder.rpartition(":")
+    return (Path(path), voice) if path and not Path(folder).is_dir() else (Path(folder), ENGLISH)
 
 
 def joined(parts: Iterable[Speech], duration_s: float = JOINED_S) -> Iterator[Speech]:
@@ -98,15 +126,18 @@ def as_utterance(speech: Speech) -> Utterance:
     return Utterance(speech, phoneme_labels(speech), mouth_curves(speech).astype(np.float16))
 
 
-def make_real(folders: list[Path], output: Path, client: Espeak, encoder: AudioEncoder | None) -> None:
-    """The shards ``real_*`` and ``real_held_out_*``."""
+def make_real(folders: list[tuple[Path, str]], output: Path, client: Espeak, encoder: AudioEncoder | None,
+              first: int = 0) -> None:
+    """The shards ``real_*`` and ``real_held_out_*`` of `(folder, espeak-ng's voice)`."""
     aligner = ForcedAligner(pronouncer(client))
-    for number, folder in enumerate(folders):
+    for number, (folder, voice) in enumerate(folders, first):
         rows = [line.split("|") for line in (folder / "metadata.csv").read_text(encoding="utf-8").splitlines() if line]
-        items = [align_recording(client, aligner, folder / f"{row[0]}.flac", row[-1], encoder)
+        found = [align_recording(client, aligner, folder / f"{row[0]}.flac", row[-1], encoder, voice)
                  for row in tqdm(rows, folder.name, unit="recording")]
+        items = [speech for speech in found if speech is not None]
         held_out = REAL_HELD_OUT if number == 0 else 0
         kept = items[:len(items) - held_out]
+        tqdm.write(f"{folder.name}: {len(items)} of {len(rows)}, {sum(speech.duration_s for speech in kept) / 60:.1f} min")
         write_shard(output / f"real_{number:05d}.safetensors", [as_utterance(speech) for speech in joined(kept)])
         if held_out:
             write_shard(output / "real_held_out_00000.safetensors", [as_utterance(speech) for speech in items[-held_out:]])
@@ -123,21 +154,38 @@ def make_flite(hours: float, output: Path, seed: int) -> None:
             write_shard(path, [as_utterance(speech) for speech in speeches])
 
 
+def make_festival(minutes: float, output: Path, seed: int) -> None:
+    """A shard ``real_2xxxx`` for each installed voice: cut from recordings, so each counts as a person."""
+    for voice in tqdm(festival.installed(), "festival", unit="voice"):
+        number = festival.VOICES.index(voice)
+        path = output / f"real_{FESTIVAL_FIRST + number:05d}.safetensors"
+        if not path.exists():
+            rng = np.random.default_rng((seed, FESTIVAL_FIRST + number))
+            speeches = festival.random_speeches(voice, rng, UTTERANCE_S, max(1, round(minutes * 60 / UTTERANCE_S)))
+            write_shard(path, [as_utterance(speech) for speech in speeches])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Make every shard that is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, required=True, help="hours of training speech")
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--real", type=Path, nargs="+", help="folders of recordings with metadata.csv to align and add")
+    parser.add_argument("--real", type=named, nargs="+", metavar="FOLDER[:VOICE]",
+                        help="folders of recordings with metadata.csv to align and add; espeak-ng's voice, if not English")
+    parser.add_argument("--real-first", type=int, default=0, metavar="N", help="number of the first shard of --real (0)")
     parser.add_argument("--flite-hours", type=float, default=0.0, help="hours of CMU Flite's voices to add")
+    parser.add_argument("--festival-minutes", type=float, default=0.0, help="minutes of each of Festival's voices to add")
     parser.add_argument("--encoder", type=Path, help="weights of an audio encoder that refines the alignment")
     arguments = parser.parse_args(argv)
-    for folder in arguments.real or []:
+    for folder, _ in arguments.real or []:
         if not (folder / "metadata.csv").is_file():
             parser.error(f"{folder} holds no metadata.csv; its lines are 'id|text|normalised text', one a recording")
     if arguments.flite_hours and not flite.available():
         parser.error("flite is not installed; install Debian's package flite, or leave --flite-hours out")
+    if arguments.festival_minutes and not (festival.available() and festival.installed()):
+        parser.error("festival has no voice here; install Debian's packages festival and festvox-*, or leave "
+                     "--festival-minutes out")
     arguments.output.mkdir(parents=True, exist_ok=True)
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
@@ -145,9 +193,11 @@ def main(argv: list[str] | None = None) -> int:
             make_shard(path, client, seed, held_out, min(SHARD_S, arguments.hours * 3600))
         if arguments.real is not None:
             encoder = None if arguments.encoder is None else load_encoder(arguments.encoder)
-            make_real(arguments.real, arguments.output, client, encoder)
+            make_real(arguments.real, arguments.output, client, encoder, arguments.real_first)
     if arguments.flite_hours:
         make_flite(arguments.flite_hours, arguments.output, arguments.seed)
+    if arguments.festival_minutes:
+        make_festival(arguments.festival_minutes, arguments.output, arguments.seed)
     return 0
 
 

@@ -85,16 +85,21 @@ class AudioTask:
         encoder: sizes
         batch_size, seconds: of a batch
         real_share: fraction of real recordings in a batch, when the corpus has any
+        kept: an encoder whose features this one should go on giving for espeak-ng's speech, so that nets trained on them
+            stay valid; what real voices sound like may change
+        keep: weight of that, in variances of its features
     """
 
     kind = "audio_encoder"
 
     def __init__(self, corpus: str | Path, encoder: EncoderConfig | None = None, batch_size: int = 16,
-                 seconds: float = 4.0, real_share: float = 0.4, dropout: float = 0.05) -> None:
+                 seconds: float = 4.0, real_share: float = 0.4, dropout: float = 0.05,
+                 kept: AudioEncoder | None = None, keep: float = 0.5) -> None:
         self.encoder = encoder or EncoderConfig()
         self.config: dict[str, Any] = asdict(self.encoder)
         self.batch_size, self.rows, self.dropout = batch_size, round(seconds * ROWS_HZ), dropout
         self.corpus, self.real_share = Path(corpus), real_share
+        self.kept, self.keep = kept, keep
         self._clips: dict[str, list[Clip]] = {}
         self._sources: list[list[Clip]] | None = None
 
@@ -116,37 +121,49 @@ class AudioTask:
         return AudioEncoder(**self.config, dropout=self.dropout)
 
     def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
-        """``mel [B, 2 (R + delay), M]``, ``phonemes [B, R]`` and ``curves [B, R, 52]`` without end."""
+        """``mel [B, 2 (R + delay), M]``, ``phonemes [B, R]``, ``curves [B, R, 52]`` and ``real [B]`` without end."""
         rng = np.random.default_rng(seed)
         if not self.clips("train"):
             raise ValueError(f"no training speech in {self.corpus}: make some with tools/make_speech_corpus.py")
         while True:
             items = [self._item(rng) for _ in range(self.batch_size)]
-            mel, phonemes, curves = (torch.stack(column) for column in zip(*items))
-            yield {"mel": mel, "phonemes": phonemes, "curves": curves}
+            mel, phonemes, curves, real = (torch.stack(column) for column in zip(*items))
+            yield {"mel": mel, "phonemes": phonemes, "curves": curves, "real": real}
 
-    def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        real = self.sources()
-        pool = real[int(rng.integers(len(real)))] if real and rng.random() < self.real_share else self.clips("train")
+    def _item(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        sources = self.sources()
+        real = bool(sources) and rng.random() < self.real_share
+        pool = sources[int(rng.integers(len(sources)))] if real else self.clips("train")
         clip = pool[int(rng.integers(len(pool)))]
         if rng.random() < 0.6:
             clip = change_speed(clip, float(np.exp(rng.uniform(-0.2, 0.2))))
         samples, phonemes, curves = crop(clip, self.rows, rng)
         samples = augment_samples(samples, rng)
         mel = stream_mel(torch.from_numpy(samples), self.rows + self.encoder.delay, self.encoder.n_mels)
-        return augment_mel(mel, rng), torch.from_numpy(phonemes.astype(np.int64)), torch.from_numpy(
-            curves.astype(np.float32))
+        return (augment_mel(mel, rng), torch.from_numpy(phonemes.astype(np.int64)),
+                torch.from_numpy(curves.astype(np.float32)), torch.tensor(real))
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy of the phonemes plus the squared error of the curves."""
+        """Cross-entropy of the phonemes plus the squared error of the curves, and how far kept features have moved."""
         assert isinstance(model, AudioEncoder)
         features = model(batch["mel"])[:, model.delay:]
         logits, curves = model.phoneme_logits(features).float(), model.curves(features).float()
         phoneme = F.cross_entropy(logits.flatten(0, 1), batch["phonemes"].flatten(), label_smoothing=0.05)
         mouth = ((curves - batch["curves"])[..., MOUTH] / CURVE_SCALE).square().mean()
         accuracy = (logits.argmax(-1) == batch["phonemes"]).float().mean()
-        return phoneme + mouth, {
-            "phoneme": phoneme.item(), "mouth": mouth.item(), "accuracy": accuracy.item()}
+        moved = self._moved(batch, features)
+        return phoneme + mouth + self.keep * moved, {
+            "phoneme": phoneme.item(), "mouth": mouth.item(), "accuracy": accuracy.item(), "moved": moved.item()}
+
+    def _moved(self, batch: dict[str, Tensor], features: Tensor) -> Tensor:
+        """Squared distance to the kept encoder's features of espeak-ng's speech ÷ their variance; 0 where none is kept."""
+        synthetic = ~batch["real"]
+        if self.kept is None or not bool(synthetic.any()):
+            return features.new_zeros(())
+        kept = self.kept.to(features.device).eval()
+        with torch.no_grad():
+            known = kept(batch["mel"][synthetic])[:, kept.delay:, :kept.dim].float()
+        return (features[synthetic][..., :kept.dim].float() - known).square().mean() / known.var()
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:

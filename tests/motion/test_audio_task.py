@@ -98,3 +98,17 @@ def test_aperture_by_hand() -> None:
     curves = np.zeros((1, 52))
     curves[0, ARKIT_INDEX["jawOpen"]], curves[0, ARKIT_INDEX["mouthClose"]] = 0.5, 0.2
     assert aperture(curves)[0] == pytest.approx(0.3)
+
+
+def test_kept_features_hold_synthetic_speech_alone(corpus: Path) -> None:
+    kept = AudioEncoder(**_task(corpus).config)
+    task = AudioTask(corpus, DEBUG_CONFIG, batch_size=4, seconds=1.0, dropout=0.0, kept=kept, keep=2.0)
+    batch = next(task.batches(3))
+    assert batch["real"].tolist() == [False] * 4
+    torch.manual_seed(1)
+    other = task.build().eval()
+    total, parts = task.loss(other, batch, 0)
+    assert parts["moved"] > 0.1 and float(total) == pytest.approx(parts["phoneme"] + parts["mouth"] + 2 * parts["moved"], rel=1e-4)
+    assert task.loss(kept, batch, 0)[1]["moved"] == pytest.approx(0, abs=1e-6)
+    batch["real"][:] = True
+    assert task.loss(other, batch, 0)[1]["moved"] == 0

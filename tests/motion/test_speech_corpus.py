@@ -123,3 +123,20 @@ def test_augmentation_does_not_move_the_sound() -> None:
     places = [int(np.argmax(np.convolve(augment_samples(click, np.random.default_rng(seed)) ** 2, np.ones(80), "same")))
               for seed in range(10)]
     assert abs(np.median(places) - 4025) < 80
+
+
+def test_the_tool_tells_folders_and_languages_apart(tmp_path: Path, repository: Path) -> None:
+    tool = runpy.run_path(str(repository / "tools" / "make_speech_corpus.py"))
+    (tmp_path / "odd:name").mkdir()
+    assert tool["named"](f"{tmp_path}/prompts:fr") == (tmp_path / "prompts", "fr")
+    assert tool["named"](f"{tmp_path}/prompts") == (tmp_path / "prompts", "en-us")
+    assert tool["named"](f"{tmp_path}/odd:name") == (tmp_path / "odd:name", "en-us")
+
+
+def test_the_tool_tells_how_well_a_text_fits(repository: Path) -> None:
+    tool = runpy.run_path(str(repository / "tools" / "make_speech_corpus.py"))
+    speech = Speech(np.zeros(6400, np.float32), [Phone(0.0, 0.2, ""), Phone(0.2, 0.4, "m")])
+    heard = np.log(np.eye(PHONEME_DIM)[[SILENCE] * 10 + [PHONEME_INDEX["m"]] * 10] + 1e-4)
+    assert tool["fit"](speech, heard) == pytest.approx(0, abs=1e-3)
+    assert tool["fit"](speech, heard[::-1]) < tool["LEAST_FIT"]
+    assert tool["fit"](silence(0.4), heard) == -9
