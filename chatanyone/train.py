@@ -121,8 +121,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     if name == "render":
         parser.add_argument("--filter-only", action="store_true", help="teach the reconstruction filter alone")
     if name == "audio":
-        parser.add_argument("--real-share", type=float, default=0.4, metavar="X", help="of the examples, real voices and those "
-                            "cut from recordings (0.4)")
+        parser.add_argument("--real-share", type=float, default=0.4, metavar="X", help="how many examples are of real voices "
+                            "and of those cut from recordings (0.4)")
         parser.add_argument("--keep-features", type=float, default=0.0, metavar="WEIGHT", help="with --warm-start: hold the "
                             "features of espeak-ng's speech where they were, for nets that were trained on them (0)")
     parser.add_argument("--warm-start", type=Path, metavar="FILE", help="weights to begin with")

@@ -1,14 +1,14 @@
-"""Make a corpus of synthetic speech with phonemes and mouth curves: shards of ten minutes, resumable, seeded.
+"""Make a corpus of speech with phonemes and mouth curves: espeak-ng, Flite, Festival's voices, aligned recordings.
 
     python tools/make_speech_corpus.py --hours 3 --output corpus --seed 0
 
-``--flite-hours`` adds speech of CMU Flite's voices, ``--festival-minutes`` as much of each installed voice of Festival, where
-these programs are installed. Real recordings with transcripts in LJ
-Speech's form (``metadata.csv``: id|text|normalised text) are aligned and added with ``--real FOLDER…``; the last
-`REAL_HELD_OUT` of the first folder are kept for validation. English is aligned by PocketSphinx; what it cannot align is
-matched with espeak-ng's reading, whose borders an encoder trained before (``--encoder WEIGHTS``) then moves to where it
-hears them. ``--real FOLDER:VOICE`` names a voice of espeak-ng that speaks the recordings' language (``prompts_es:es-419``):
-they are matched with its reading and left out where the encoder hardly hears the text in them. Recordings shorter than
+Shards of ten minutes, resumable, seeded. ``--flite-hours`` adds speech of CMU Flite's voices, ``--festival-minutes`` as much
+of each installed voice of Festival, where these programs are installed. Real recordings with transcripts in LJ Speech's form
+(``metadata.csv``: id|text|normalised text) are aligned and added with ``--real FOLDER…``; the last `REAL_HELD_OUT` of the
+first folder are kept for validation. English is aligned by PocketSphinx; what it cannot align is matched with espeak-ng's
+reading, whose borders an encoder trained before (``--encoder WEIGHTS``) then moves to where it hears them. ``--real
+FOLDER:VOICE`` names a voice of espeak-ng that speaks the recordings' language (``prompts_es:es-419``): they are matched with
+its reading and left out where the encoder hardly hears the text in them. Recordings shorter than
 `JOINED_S` are joined; ``--real-first N`` numbers the shards from N, to add folders to a corpus.
 """
 

@@ -27,6 +27,8 @@ from motion.training.speech import Speech, phoneme_labels
 from motion.types import ARKIT_INDEX, EXPRESSION_GROUPS
 
 MOUTH = [ARKIT_INDEX[name] for name in EXPRESSION_GROUPS["mouth"]]
+HUSHED = 0.2  # share of the examples in which somebody falls silent for a while (our choice)
+SETTLE_ROWS = 6  # rows of 20 ms until the mouth is at rest
 CURVE_SCALE = 0.1  # typical size of a mouth weight's movement, so that both losses are of order 1
 
 
@@ -75,6 +77,21 @@ def change_speed(clip: Clip, factor: float) -> Clip:
     rows = -(-len(samples) // ROW_SAMPLES)
     index = np.minimum(np.round(np.arange(rows) * factor).astype(int), len(clip.phonemes) - 1)
     return Clip(samples, clip.phonemes[index], clip.curves[index])
+
+
+def hush(samples: np.ndarray, phonemes: np.ndarray, curves: np.ndarray, rng: np.random.Generator
+         ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Somebody stops speaking for a random stretch of a crop: silence, a mouth that comes to rest and leaves it."""
+    rows = len(phonemes)
+    length = int(rng.integers(min(2 * SETTLE_ROWS, rows), max(2 * SETTLE_ROWS, rows // 2) + 1))
+    start = int(rng.integers(0, rows - length + 1))
+    inside = np.arange(start, start + length)
+    samples, phonemes, curves = samples.copy(), phonemes.copy(), curves.copy()
+    samples[start * ROW_SAMPLES:(start + length) * ROW_SAMPLES] = 0
+    phonemes[inside] = SILENCE
+    depth = np.minimum(inside - start, start + length - 1 - inside)
+    curves[inside] *= np.clip(1 - depth / SETTLE_ROWS, 0, 1)[:, None].astype(curves.dtype)
+    return samples, phonemes, curves
 
 
 class AudioTask:
@@ -138,6 +155,8 @@ class AudioTask:
         if rng.random() < 0.6:
             clip = change_speed(clip, float(np.exp(rng.uniform(-0.2, 0.2))))
         samples, phonemes, curves = crop(clip, self.rows, rng)
+        if rng.random() < HUSHED:
+            samples, phonemes, curves = hush(samples, phonemes, curves, rng)
         samples = augment_samples(samples, rng)
         mel = stream_mel(torch.from_numpy(samples), self.rows + self.encoder.delay, self.encoder.n_mels)
         return (augment_mel(mel, rng), torch.from_numpy(phonemes.astype(np.int64)),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motion.audio.encoder import DEBUG_CONFIG, AudioEncoder
-from motion.training.audio_task import AudioTask, Clip, aperture, change_speed, crop, make_clip
+from motion.training.audio_task import AudioTask, Clip, aperture, change_speed, crop, hush, make_clip
 from motion.training.corpus import Utterance, write_shard
 from motion.training.phonemes import PHONEME_INDEX, SILENCE
 from motion.training.speech import Phone, Speech, phoneme_labels
@@ -108,7 +108,20 @@ def test_kept_features_hold_synthetic_speech_alone(corpus: Path) -> None:
     torch.manual_seed(1)
     other = task.build().eval()
     total, parts = task.loss(other, batch, 0)
-    assert parts["moved"] > 0.1 and float(total) == pytest.approx(parts["phoneme"] + parts["mouth"] + 2 * parts["moved"], rel=1e-4)
+    assert parts["moved"] > 0.1
+    assert float(total) == pytest.approx(parts["phoneme"] + parts["mouth"] + 2 * parts["moved"], rel=1e-4)
     assert task.loss(kept, batch, 0)[1]["moved"] == pytest.approx(0, abs=1e-6)
     batch["real"][:] = True
     assert task.loss(other, batch, 0)[1]["moved"] == 0
+
+
+def test_a_hushed_crop_is_silent_and_comes_to_rest() -> None:
+    rng = np.random.default_rng(2)
+    crops = np.ones(32000, np.float32), np.full(100, 5, np.uint8), np.ones((100, 52), np.float16)
+    samples, phonemes, curves = hush(*crops, rng)
+    silent = phonemes == SILENCE
+    assert 12 <= silent.sum() <= 50 and (np.diff(silent.astype(int)) != 0).sum() <= 2
+    assert ((samples.reshape(100, 320) == 0).all(1) == silent).all()
+    assert (curves[~silent] == 1).all() and (curves[silent] == 0).any()
+    assert np.abs(np.diff(curves[:, 0].astype(float))).max() < 0.2
+    assert crops[0].all() and (crops[1] == 5).all()
