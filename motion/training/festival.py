@@ -133,7 +133,8 @@ def say(voice: Voice, requests: Sequence[Request]) -> list[Speech]:
 def read_segments(printed: str) -> dict[int, list[tuple[str, float, int]]]:
     """What the script printed → by number of the text `(phone, end_s, stress)`; unfinished texts are left out."""
     result: dict[int, list[tuple[str, float, int]]] = {}
-    number, found = -1, []
+    number = -1
+    found: list[tuple[str, float, int]] = []
     for line in printed.splitlines():
         parts = line.split()
         if parts[:1] == ["@@"]:
