@@ -64,7 +64,7 @@ def chain(repository: Path) -> Chain:
 
 @pytest.mark.parametrize("kind", ["face", "body"])
 def test_weights_belong_to_the_shipped_encoder(kind: str, repository: Path) -> None:
-    """Features of another encoder mean something else: the motion nets must be trained anew with it."""
+    """Features of another encoder mean something else: the motion nets must be trained anew, or measured, with it."""
     folder = repository / "motion" / "weights"
     encoder = read_info(folder / "audio_encoder.safetensors").sha256
     assert read_info(folder / f"{kind}.safetensors").extra["encoder"] == encoder
