@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from chatanyone.checkpoints import load_weights
-from chatanyone.config import RANDOM, SHIPPED, Config
+from chatanyone.config import LIVE_SPEECH, RANDOM, SHIPPED, Config
 from chatanyone.errors import CheckpointError, ConfigError
 from chatanyone.pipeline import AvatarPipeline, Stages, Strengths
 from motion.types import BodyMotion, FaceMotion
@@ -21,7 +21,8 @@ from motion.types import BodyMotion, FaceMotion
 NetT = TypeVar("NetT", bound=nn.Module)
 
 # kind of a weights file → the package that ships it, as weights/<kind>.safetensors
-PACKAGES = {"audio_encoder": "motion", "face": "motion", "body": "motion", "render": "render"}
+PACKAGES = {"audio_encoder": "motion", "face": "motion", "body": "motion", "live_speech_portraits": "motion",
+            "render": "render"}
 
 # Parts of the renderer that settings may switch off, named as the arguments of `Renderer.forward`.
 ABLATIONS = ("hand_injection", "face_refine", "implicit_offset")
@@ -30,6 +31,8 @@ ABLATIONS = ("hand_injection", "face_refine", "implicit_offset")
 TINY: dict[str, dict[str, Any]] = {
     "audio_encoder": dict(dim=16, heads=2, layers=2, context=12, delay=2),
     "face": dict(width=20, depth=1, heads=2, ratio=2),
+    "live_speech_portraits": dict(mouth_width=16, mouth_layers=2, pose_width=8, pose_layers=2, pose_condition=8, pose_skip=8,
+                                  bank=32),
     "body": dict(width=16, depth=1, heads=2, ratio=2),
     "render": dict(features=8, motion=8, generator=8, face=8),
 }
@@ -106,6 +109,19 @@ def speech_features(config: Config, where: torch.device) -> Any:
 
 def face_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Callable[..., Any] | None = None) -> Any:
     """Speech features to face and head; anchor is the encoder's own estimate of the mouth, where it has one."""
+    live = config.motion.backend == LIVE_SPEECH
+    make = live_speech_sampler if live else diffusion_sampler
+    sampler = make(config, audio_dim, where, anchor)
+    if not config.audio.manifold:
+        return sampler
+    from motion.audio.encoder import SPEAKING
+    from motion.live_speech_portraits.manifold import Manifold, ProjectedSampler
+
+    net = sampler.net if live else _live_speech_net(config, audio_dim, where)
+    return ProjectedSampler(sampler, _refused(lambda: Manifold(net.bank, net.audio_std, config.audio.manifold, SPEAKING)))
+
+
+def diffusion_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Callable[..., Any] | None) -> Any:
     from motion.face import FaceDenoiser
     from motion.sampler import FaceSampler
 
@@ -115,11 +131,26 @@ def face_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Ca
                        guidance_audio=motion.guidance_audio, guidance_style=motion.guidance_style)
 
 
+def live_speech_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Callable[..., Any] | None) -> Any:
+    from motion.live_speech_portraits.sampler import LiveSpeechSampler
+
+    net = _live_speech_net(config, audio_dim, where)
+    return LiveSpeechSampler(net, sigma=config.motion.pose_sigma, anchor=anchor, anchor_weight=config.motion.anchor)
+
+
+def _live_speech_net(config: Config, audio_dim: int, where: torch.device) -> Any:
+    from motion.live_speech_portraits.net import LiveSpeechPortraits
+
+    return _net(LiveSpeechPortraits, "live_speech_portraits", config.motion.lsp_weights, where, {"audio_dim": audio_dim})
+
+
 def body_sampler(config: Config, audio_dim: int, where: torch.device) -> Any:
+    """Speech and the head's keypoints to body and hands, in hops as long as the face's."""
     from motion.body import BodyTransformer
     from motion.body_sampler import BodySampler
 
-    return BodySampler(_net(BodyTransformer, "body", config.motion.body_weights, where, {"audio_dim": audio_dim}))
+    net = _net(BodyTransformer, "body", config.motion.body_weights, where, {"audio_dim": audio_dim})
+    return BodySampler(net, hop=1) if config.motion.backend == LIVE_SPEECH else BodySampler(net)
 
 
 def scenes(config: Config) -> Callable[[Any], Any]:

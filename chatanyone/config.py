@@ -27,6 +27,7 @@ from chatanyone.live_config import LiveConfig
 # Values of a `weights` setting that are not a path.
 SHIPPED = "shipped"  # the file inside the package
 RANDOM = "random"  # untrained nets of the sizes given beside it; for tests
+DIFFUSION, LIVE_SPEECH = BACKENDS = ("diffusion", "live_speech_portraits")  # what moves face and head
 # Groups of movement that have a strength of their own, with its range; the same as in `motion.style`.
 GROUPS = {"mouth": (0, 2), "brows": (-2, 2), "eyes": (0, 2), "cheeks": (0, 2), "head": (-2, 2), "shoulders": (0, 2),
           "hands": (0, 2)}
@@ -62,16 +63,21 @@ class AudioConfig:
     backend: str = "compact"  # compact: trained here, bounded look-ahead | whisper: an openai/whisper-* encoder
     weights: str = SHIPPED  # of the compact encoder: shipped, random, or a path
     whisper: str = "openai/whisper-tiny"  # hub id, or the path of a downloaded folder
+    manifold: float = 0.0  # how far features are projected onto those of known speakers, 0 to 1; docs/backends.md
 
     def __post_init__(self) -> None:
         _one_of("audio.backend", self.backend, ("compact", "whisper"))
+        _between("audio.manifold", self.manifold, 0, 1)
 
 
 @dataclass
 class MotionConfig:
     """From speech to face, head, body and hands."""
 
-    face_weights: str = SHIPPED  # shipped, random, or a path
+    backend: str = DIFFUSION  # of face and head: diffusion (ChatAnyone's) | live_speech_portraits
+    face_weights: str = SHIPPED  # of the diffusion backend: shipped, random, or a path
+    lsp_weights: str = SHIPPED  # of Live Speech Portraits: shipped, random, or a path
+    pose_sigma: float = 1.5  # of Live Speech Portraits: how much chance moves the head, 0 to 2
     body_weights: str = SHIPPED  # shipped, random, or a path
     steps: int = 5  # denoiser passes per window
     anchor: float = 0.7  # how far the mouth is drawn to the audio encoder's own estimate, 0 to 1
@@ -86,6 +92,8 @@ class MotionConfig:
     guidance_style: float = 1.0  # how much the style decides, 0 to 5; other than 1 costs three passes a step
 
     def __post_init__(self) -> None:
+        _one_of("motion.backend", self.backend, BACKENDS)
+        _between("motion.pose_sigma", self.pose_sigma, 0, 2)
         _between("motion.steps", self.steps, 1, 100)
         _between("motion.anchor", self.anchor, 0, 1)
         for name in ("expression", "pose", "gesture"):
@@ -158,6 +166,9 @@ class Config:
             raise ConfigError(f"device must be auto, cpu or cuda, not '{self.device}'")
         if self.threads is not None:
             _between("threads", self.threads, 1, 1024)
+        if self.audio.backend != "compact" and (self.motion.backend == LIVE_SPEECH or self.audio.manifold):
+            raise ConfigError("motion.backend live_speech_portraits and audio.manifold know the compact speech encoder only; "
+                              f"set audio.backend to compact, not {self.audio.backend}")
 
 
 def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:

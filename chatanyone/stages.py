@@ -15,7 +15,9 @@ from chatanyone.pipeline import Strengths, Style
 from chatanyone.portrait import Portrait
 from motion.audio.features import AudioFeatures
 from motion.body_sampler import BodySampler, BodyState
-from motion.sampler import FaceSampler, FaceState
+from motion.live_speech_portraits.manifold import ProjectedSampler
+from motion.live_speech_portraits.sampler import LiveSpeechSampler
+from motion.sampler import FaceSampler
 from motion.template.head import HeadTemplate
 from motion.types import BodyMotion, FaceMotion
 from render.types import RenderDrive, RenderSource
@@ -39,21 +41,21 @@ class SpeechStage:
 
 
 class ExpressionStage:
-    """`motion.sampler`: speech to face and head."""
+    """Speech to face and head: `motion.sampler`, or another with its interface."""
 
-    def __init__(self, sampler: FaceSampler) -> None:
-        self.sampler = sampler
+    def __init__(self, sampler: FaceSampler | LiveSpeechSampler | ProjectedSampler) -> None:
+        self.sampler: Any = sampler
 
-    def init_state(self, seed: int, style: Style, strengths: Strengths) -> FaceState:
+    def init_state(self, seed: int, style: Style, strengths: Strengths) -> Any:
         reference = None if style.reference is None else style.reference.expression
         return self.sampler.init_state(seed, style.range, reference, expression=strengths.expression,
                                        pose=strengths.pose, groups=strengths.groups, rest=style.rest,
                                        correction=style.correction)
 
-    def step(self, features: Tensor, state: FaceState) -> tuple[FaceMotion, FaceState]:
+    def step(self, features: Tensor, state: Any) -> tuple[FaceMotion, Any]:
         return self.sampler.step(features, state)
 
-    def flush(self, state: FaceState) -> tuple[FaceMotion, FaceState]:
+    def flush(self, state: Any) -> tuple[FaceMotion, Any]:
         return self.sampler.flush(state)
 
 

@@ -12,13 +12,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from chatanyone.checkpoints import load_weights
 from chatanyone.errors import ConfigError
 from chatanyone.training import Processes, Solver, SolverConfig, Task
 from chatanyone.training.settings import batches_a_step, read_settings
 
-BATCH = {"audio": 16, "motion-face": 192, "motion-body": 12, "render": 1}  # examples a step and process, when not told
+# Examples a step and process, when not told.
+BATCH = {"audio": 16, "motion-face": 192, "motion-body": 12, "motion-lsp": 24, "render": 1}
 FINETUNED = ("motion-face", "render")
+BANK = "people.safetensors"  # in a folder of clips: features of people's speech, for the manifold of motion-lsp
 _ENCODER = "encoder"  # motion weights go with the encoder whose features they were trained on; this note names it
 
 
@@ -69,7 +73,7 @@ def prepare(name: str, options: argparse.Namespace, processes: Processes) -> tup
 def warm_start(solver: Solver, path: Path) -> None:
     """Begins with the tensors of another weights file that have the same name and shape; the data's moments stay."""
     _, tensors = load_weights(path, kind=solver.task.kind)
-    count = solver.begin_with({name: value for name, value in tensors.items() if not name.endswith(("_mean", "_std"))})
+    count = solver.begin_with({name: value for name, value in tensors.items() if not name.endswith(("_mean", "_std", "bank"))})
     logging.info("warm start: %d of %d tensors from %s", count, len(solver.average), path)
 
 
@@ -210,6 +214,17 @@ def _body(options: argparse.Namespace, processes: Processes) -> Job:
     return Job(_streamed(task, data), notes)
 
 
+def _live_speech(options: argparse.Namespace, processes: Processes) -> Job:
+    from motion.live_speech_portraits.net import LiveSpeechPortraits
+    from motion.training.live_speech_task import LiveSpeechTask
+
+    data, held_out, notes = _stores(options, processes)
+    people = Path(options.data) / BANK
+    features = load_file(people)["features"] if ".tar" not in options.data and people.is_file() else None
+    task = LiveSpeechTask(data, held_out, features, batch=options.batch, config=check_net(LiveSpeechPortraits, options.net))
+    return Job(_streamed(task, data), notes)
+
+
 def _stores(options: argparse.Namespace, processes: Processes) -> tuple[Any, Any, dict[str, Any]]:
     """Training and held-out clips, and which encoder heard them."""
     from motion.training.motion_data import ClipStore
@@ -267,4 +282,4 @@ def _render(options: argparse.Namespace, processes: Processes) -> Job:
 
 
 TASKS: dict[str, Callable[[argparse.Namespace, Processes], Job]] = {
-    "audio": _audio, "motion-face": _face, "motion-body": _body, "render": _render}
+    "audio": _audio, "motion-face": _face, "motion-body": _body, "motion-lsp": _live_speech, "render": _render}

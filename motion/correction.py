@@ -20,8 +20,9 @@ of gaze, head and blinks count for as much as the clip is long (`PRIOR_FRAMES`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motion.impulses import BLINKS_PER_S, FPS, eye_controls
-from motion.style import CLOSURES, GROUP_INDICES, SPEECH, lips_apart, scale_face
+from motion.style import CLOSURES, FACE_GROUPS, GROUP_INDICES, SPEECH, lips_apart, scale_face, whole_brows, with_rest
 from motion.types import ARKIT_INDEX, ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, FaceMotion
 
 LEAST_GAIN, MOST_GAIN = 0.4, 2.5
@@ -98,6 +99,29 @@ def follow(curve: Tensor, weights: Tensor) -> Tensor:
     index = torch.bucketize(weights.contiguous(), knots[1:-1], right=True)
     low, high = (curve.to(weights)[torch.arange(len(curve), device=weights.device), index + step] for step in (0, 1))
     return torch.lerp(low, high, (weights - knots[index]) / (knots[index + 1] - knots[index]))
+
+
+class Dialled(Protocol):
+    """What a stream of face motion keeps of a style: see `motion.sampler.FaceState`."""
+
+    expression: float
+    pose: float
+    groups: Tensor
+    gain: Tensor
+    offset: Tensor
+    curve: Tensor
+    rest: Tensor | None
+
+
+def finished(motion: FaceMotion, state: Dialled) -> FaceMotion:
+    """Motion as a net gives it with brows evened, then a stream's correction (a person's own brows), resting face, dials."""
+    motion = replace(motion, expression=whole_brows(motion.expression))
+    if bool((state.gain != 1).any()) or bool(state.offset.any()) or bool((state.curve != KNOTS.to(state.curve)).any()):
+        motion = corrected(motion, state.gain, state.offset, state.curve)
+    if state.rest is not None:
+        motion = with_rest(motion, state.rest)
+    groups = dict(zip(FACE_GROUPS, state.groups.tolist()))
+    return scale_face(motion, expression=state.expression, pose=state.pose, groups=groups)
 
 
 def fitted(reference: FaceMotion, made: FaceMotion) -> Correction:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from motion.correction import KNOTS, Correction, corrected, nothing
+from motion.correction import Correction, finished, nothing
 from motion.diffusion.ddim import DDIM, frame_noise
 from motion.diffusion.guidance import guide, guide_twice
 from motion.impulses import face_controls
 from motion.face import FaceContext, FaceDenoiser
 from motion.layers.state import StreamState
-from motion.style import FACE_GROUPS, LIVELY, SPEECH, TYPICAL_EXPRESSION, scale_face, whole_brows, with_rest
+from motion.style import FACE_GROUPS, LIVELY, SPEECH, TYPICAL_EXPRESSION
 from motion.types import ARKIT_NAMES, EXPRESSION_DIM, FACE_DIM, POSE_DIM, FaceMotion, StyleRange
 
 # Channels that may lag by a frame: 1 for pose, brows, cheeks and nose.
@@ -230,13 +230,7 @@ class FaceSampler:
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
         """Hops in motion's own units; brows evened, correction (a person's own brows), resting face and dials applied."""
         motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
-        motion = replace(motion, expression=whole_brows(motion.expression))
-        if bool((state.gain != 1).any()) or bool(state.offset.any()) or bool((state.curve != KNOTS.to(state.curve)).any()):
-            motion = corrected(motion, state.gain, state.offset, state.curve)
-        if state.rest is not None:
-            motion = with_rest(motion, state.rest)
-        groups = dict(zip(FACE_GROUPS, state.groups.tolist()))
-        return scale_face(motion, expression=state.expression, pose=state.pose, groups=groups)
+        return finished(motion, state)
 
     @staticmethod
     def _received(state: FaceState) -> int:

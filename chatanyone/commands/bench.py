@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from chatanyone.commands.options import add_machine_options, add_verb, settings
+from chatanyone.commands.options import add_backend_option, add_machine_options, add_verb, settings
 
 
 def add(verbs: Any) -> None:
@@ -15,6 +15,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of speech to run (4)")
     verb.add_argument("--image", metavar="FILE", help="picture to animate (the demo's)")
     verb.add_argument("--onnx", metavar="FOLDER", help="also time the nets of an export in ONNX Runtime, beside torch")
+    add_backend_option(verb)
     add_machine_options(verb)
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Options that stand for a setting of chatanyone/config.py.
 _SETTINGS = {"fps": "media.fps", "size": "media.size", "expression": "motion.expression", "pose": "motion.pose",
-             "gesture": "motion.gesture", "style": "motion.style", "seed": "motion.seed", "device": "device",
-             "precision": "precision"}
+             "gesture": "motion.gesture", "style": "motion.style", "seed": "motion.seed", "backend": "motion.backend",
+             "device": "device", "precision": "precision"}
 
 
 def add_verb(verbs: Any, name: str, purpose: str, run: Callable[[argparse.Namespace], None],
@@ -36,6 +36,13 @@ def add_manner_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--pose", type=float, metavar="X", help="strength of head movement, 0 to 2 (1)")
     verb.add_argument("--gesture", type=float, metavar="X", help="strength of shoulders and hands, 0 to 2 (1)")
     verb.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same film (0)")
+    add_backend_option(verb)
+
+
+def add_backend_option(verb: argparse.ArgumentParser) -> None:
+    """Which net moves face and head."""
+    verb.add_argument("--backend", choices=("diffusion", "live_speech_portraits"),
+                      help="what moves face and head from speech (diffusion)")
 
 
 def _intensity(text: str) -> dict[str, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from chatanyone.commands.options import add_machine_options, add_verb
+from chatanyone.commands.options import add_backend_option, add_machine_options, add_verb
 from chatanyone.errors import ConfigError
 
 _SETTINGS = {"host": "live.server.host", "port": "live.server.port", "token": "live.server.token",
              "certificate": "live.server.tls_certificate", "key": "live.server.tls_key", "portraits": "live.portraits",
              "size": "live.size", "fps": "live.fps", "sessions": "live.limits.sessions",
+             "backend": "motion.backend",
              "device": "device", "precision": "precision"}
 
 
@@ -29,6 +30,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--portraits", metavar="FOLDER", help="pictures to choose from, besides the demo's")
     verb.add_argument("--log-json", action="store_true", help="logs as one JSON object a line")
     verb.add_argument("--stand-in", action="store_true", help="draw numbers instead of a person; tests the way")
+    add_backend_option(verb)
     add_machine_options(verb)
 
 

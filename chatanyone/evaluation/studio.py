@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chatanyone import build
+from chatanyone.config import LIVE_SPEECH as _LIVE_SPEECH
 from chatanyone.config import Config
 from chatanyone.errors import ConfigError
 from chatanyone.media.image import read_image
@@ -40,6 +41,9 @@ GEOMETRY = Variant("geometry", {"render.use_filter": False, "render.use_networks
 ALL_NETWORKS = Variant("all networks", {"render.use_filter": True, "render.use_networks": True})
 LINEAR_HEAD = Variant("linear head", {"motion.anchor": 1.0})
 DENOISER = Variant("denoiser alone", {"motion.anchor": 0.0})
+LIVE_SPEECH = Variant("live speech portraits", {"motion.backend": _LIVE_SPEECH})
+LIVE_SPEECH_ALONE = Variant("live speech portraits alone", {"motion.backend": _LIVE_SPEECH, "motion.anchor": 0.0})
+MANIFOLD = Variant("on the manifold", {"audio.manifold": 1.0})
 NO_HAND_INJECTION = Variant("w/o hand injection", {**ALL_NETWORKS.changes, "render.hand_injection": False})
 NO_FACE_REFINE = Variant("w/o face refine", {**ALL_NETWORKS.changes, "render.face_refine": False})
 NO_IMPLICIT_OFFSET = Variant("w/o implicit offset", {**ALL_NETWORKS.changes, "render.implicit_offset": False})

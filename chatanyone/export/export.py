@@ -19,7 +19,7 @@ from torch import nn
 
 from chatanyone import build
 from chatanyone.checkpoints import read_info, tensors_sha256
-from chatanyone.config import RANDOM, Config
+from chatanyone.config import DIFFUSION, RANDOM, Config
 from chatanyone.errors import ConfigError, MediaError
 from chatanyone.export import files, run_onnx
 from chatanyone.export.files import LEAST_OPSET, MOST_OPSET, TOLERANCE, ExportError, Parity
@@ -119,6 +119,9 @@ def _check(output: Path, config: Config, only: Sequence[str], opset: int, force:
     if config.audio.backend != "compact":
         raise ConfigError(f"audio.backend is {config.audio.backend}, but only the compact encoder and the motion nets behind "
                           "it can be exported; leave audio.backend at compact")
+    if config.motion.backend != DIFFUSION or config.audio.manifold:
+        raise ConfigError("only the diffusion backend without the manifold can be exported; leave motion.backend at diffusion "
+                          "and audio.manifold at 0")
     if config.template.head != "anny" and "body" in only:
         raise ConfigError(f"template.head is {config.template.head}, whose numbers are licensed to you alone, and body.onnx "
                           "would carry some of them; leave template.head at anny, or leave body out of --only")

@@ -21,6 +21,7 @@ from motion.audio.resample import ROW_SAMPLES, ROWS_HZ
 
 SILENT_MEL = (STREAM_REFERENCE - DYNAMIC_RANGE + 4) / 4  # `normalise_stream` of silence
 EXTRA_CHANNELS = 2  # appended to the hidden features: speech probability, log energy
+SPEAKING, ENERGY = -2, -1  # where they are
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ class FaceTask:
         self.weights, self.dropout = weights, dropout
         self.config = complete(FaceDenoiser, {"audio_dim": store.data["features"].shape[1], **(config or {})})
         self.alpha_bar = cosine_alpha_bar(1000).float()
-        self.channel_weight = _channel_weights(store.moments("face", 0.0)[1])
-        self.aperture = _vector(_APERTURE)
+        self.channel_weight = channel_weights(store.moments("face", 0.0)[1])
+        self.aperture = aperture_vector()
         self.previous = int(self.config["previous"])
 
     @property
@@ -219,7 +219,7 @@ def _out_of_manner(previous: Tensor, manner: Tensor) -> Tensor:
 
 def rollout_scores(made: Tensor, true: Tensor) -> dict[str, float]:
     """Packed motions `[T, 58]` → Pearson r of the aperture, ratios of deviations (made / true) per part."""
-    vector = _vector(_APERTURE)
+    vector = aperture_vector()
     a, b = made @ vector, true @ vector
     groups = {name: [ARKIT_INDEX[n] for n in names] for name, names in EXPRESSION_GROUPS.items()}
     groups["pose"] = list(range(EXPRESSION_DIM, FACE_DIM))
@@ -232,7 +232,7 @@ def rollout_scores(made: Tensor, true: Tensor) -> dict[str, float]:
 
 def aperture(motion: FaceMotion) -> Tensor:
     """Mouth opening `[..., T]` in units of jawOpen."""
-    return motion.expression @ _vector(_APERTURE)[:EXPRESSION_DIM]
+    return motion.expression @ aperture_vector()[:EXPRESSION_DIM]
 
 
 def pearson(a: Tensor, b: Tensor) -> float:
@@ -241,15 +241,15 @@ def pearson(a: Tensor, b: Tensor) -> float:
     return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-9))
 
 
-def _vector(shares: dict[str, float]) -> Tensor:
-    """Blend shape → weight as a vector `[58]`."""
+def aperture_vector() -> Tensor:
+    """What each number adds to the mouth's opening, in units of jawOpen: `[58]`."""
     vector = torch.zeros(FACE_DIM)
-    for name, value in shares.items():
+    for name, value in _APERTURE.items():
         vector[ARKIT_INDEX[name]] = value
     return vector
 
 
-def _channel_weights(deviation: Tensor) -> Tensor:
+def channel_weights(deviation: Tensor) -> Tensor:
     """Shapes that move more matter more; pose and gaze count more than their size, brows at least fully. Mean 1."""
     weight = (deviation / 0.08).clamp(0.05, 1.5)
     for name, index in ARKIT_INDEX.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,36 @@ def test_another_seed_moves_differently(
     assert not np.array_equal(other, whole[0])
 
 
+@pytest.mark.parametrize("changes", [{"motion.backend": "live_speech_portraits"}, {"audio.manifold": 1.0},
+                                     {"motion.backend": "live_speech_portraits", "audio.manifold": 0.5}])
+def test_other_motion_gives_the_same_bits_in_pieces_too(changes: dict[str, Any], portrait: Portrait, speech: Tensor) -> None:
+    """Backend and manifold behind the engine: whole, and in pieces with the state saved between."""
+    stages = build.stages(load_config(CONFIGS / "debug.yaml", {"threads": None, **changes}))
+    moved: list[Tensor] = []
+    engine = AvatarPipeline(stages._replace(scene=_unseen), on_motion=lambda face, _: moved.append(face.packed()))
+    assert len(list(engine.run(speech, engine.init(portrait, seed=5)))) == 12
+    whole, moved[:] = torch.cat(moved), []
+    _, state = engine.step(speech[:3_101], engine.init(portrait, seed=5))
+    state = engine.init(portrait).restored(state.tensors())
+    for piece in speech[3_101:].split(160):
+        _, state = engine.step(piece, state)
+    engine.flush(state)
+    assert torch.equal(torch.cat(moved), whole) and float(whole.std(0).max()) > 0
+
+
+def test_a_backend_that_moves_frame_by_frame_shows_frame_by_frame(portrait: Portrait, speech: Tensor) -> None:
+    """Face and body hold nothing back until a hop is full; the encoder's blocks of 40 ms give up to two frames."""
+    changes = {"threads": None, "motion.backend": "live_speech_portraits"}
+    stages = build.stages(load_config(CONFIGS / "debug.yaml", changes))
+    engine = AvatarPipeline(stages._replace(scene=_unseen))
+    counts = [after.clock.frames for _, after in engine.iterate(speech, engine.init(portrait))]
+    assert max(np.diff(counts)) <= 2 and counts[-1] >= 5
+
+
+def _unseen(_: Portrait) -> Any:
+    return lambda face, body: torch.zeros(len(face.expression), 3, 1, 1)
+
+
 def test_memory_does_not_grow(config: Config, portrait: Portrait) -> None:
     """What a session keeps after ten seconds is what it keeps after twenty."""
     stages = build.stages(config)._replace(scene=lambda _: lambda face, body: torch.zeros(len(face.expression), 3, 2, 2))
@@ -111,7 +142,8 @@ def test_a_missing_flame_file_is_one_sentence(tmp_path: Path) -> None:
 def test_shipped_weights_stay_small() -> None:
     root = Path(build.__file__).parents[1]
     files = [path for package in ("motion", "render") for path in (root / package).rglob("*.safetensors")]
-    assert {path.stem for path in files} == {"audio_encoder", "face", "body", "render", "head", "hands"}
+    assert {path.stem for path in files} == {
+        "audio_encoder", "face", "body", "live_speech_portraits", "render", "head", "hands"}
     assert sum(path.stat().st_size for path in files) < 40e6  # bytes, the budget of all default weights
 
 

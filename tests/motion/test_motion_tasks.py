@@ -12,7 +12,9 @@ from torch import Tensor
 
 from chatanyone.training import Solver, SolverConfig
 from motion.training.body_task import BodyTask
+from motion.live_speech_portraits.mouth import MOUTH
 from motion.training.face_task import FaceTask, aperture, pearson, rollout_scores
+from motion.training.live_speech_task import LiveSpeechTask
 from motion.training.motion_data import LEAD, ClipStore, make_clip, read_clips, write_clips
 from motion.training.speech import SAMPLE_RATE, Phone, Speech
 from motion.types import ARKIT_INDEX, FaceMotion
@@ -95,6 +97,43 @@ def test_body_task_trains(store: ClipStore, tmp_path: Path) -> None:
     scores = solver.run()
     assert task.loss(solver.model, batch, 0)[0].item() < before
     assert scores["neck_ratio"] > 0
+
+
+TINY_LIVE_SPEECH = dict(mouth_width=16, mouth_layers=1, pose_width=8, pose_layers=3, pose_condition=8, pose_skip=8, bank=40)
+
+
+def test_live_speech_task_trains(store: ClipStore, tmp_path: Path) -> None:
+    task = LiveSpeechTask(store, store, batch=8, config=TINY_LIVE_SPEECH, context=10, frames=50)
+    solver = Solver(task, solver_config(), tmp_path)
+    batch = next(task.batches(0))
+    assert all(torch.equal(batch[name], value) for name, value in next(task.batches(0)).items())
+    torch.manual_seed(0)
+    before = task.loss(solver.model, batch, 0)[0].item()
+    scores = solver.run()
+    torch.manual_seed(0)
+    assert task.loss(solver.model, batch, 0)[0].item() < 0.8 * before
+    assert set(scores) == {"aperture_r", "mouth_ratio", "brows_ratio", "eyes_ratio", "cheeks_ratio", "pose_ratio"}
+
+
+def test_live_speech_task_hears_what_the_stream_hears(store: ClipStore) -> None:
+    """The mouth's row of a frame is the one that has heard `look_ahead` features more; its bank is of the people given."""
+    people = torch.randn(60, C)
+    task = LiveSpeechTask(store, store, people, batch=8, config={**TINY_LIVE_SPEECH, "look_ahead": 3}, context=10, frames=50)
+    batch, net = next(task.batches(0)), task.build()
+    assert batch["audio"].shape[1] == 63 and batch["face"].shape[1] == 62
+    start = batch["counts"].all(1)
+    assert bool(start[0]) and not bool(start.all()) and batch["face"][0, :2].abs().max() == 0
+    assert torch.cdist(net.bank, people).amin(1).max() < 0.01
+    true = (batch["face"][:, 2:, MOUTH] - net.mouth_mean) / net.mouth_std
+    late = torch.cat([torch.zeros_like(true[:, :3]), true], dim=1)  # a net that answers rightly, three rows late
+    net.mouth.forward = lambda *_: (late, None)  # type: ignore[assignment, method-assign]
+    terms = task._mouth_terms(net, net.heard(batch["audio"]), batch)
+    assert float(terms["mouth"]) < 1e-8 and float(terms["aperture"]) < 1e-8
+
+
+def test_live_speech_task_needs_long_clips(store: ClipStore) -> None:
+    with pytest.raises(ValueError, match="a clip of at least 194 frames, the longest has 180"):
+        LiveSpeechTask(store, store)
 
 
 def test_scores_by_hand() -> None:

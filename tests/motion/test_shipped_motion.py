@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from motion.audio.features import AudioStream
 from motion.body import BodyTransformer
 from motion.body_sampler import BodySampler
 from motion.face import FaceDenoiser
+from motion.live_speech_portraits.net import LiveSpeechPortraits
+from motion.live_speech_portraits.sampler import LiveSpeechSampler
 from motion.sampler import FaceSampler
 from motion.template.head import HeadTemplate
 from motion.training.face_task import aperture, pearson
@@ -32,7 +35,9 @@ def net(kind: str, build: type[torch.nn.Module], repository: Path) -> torch.nn.M
     return model.eval()
 
 
-@pytest.mark.parametrize("kind, build", [("audio_encoder", AudioEncoder), ("face", FaceDenoiser), ("body", BodyTransformer)])
+@pytest.mark.parametrize("kind, build", [
+    ("audio_encoder", AudioEncoder), ("face", FaceDenoiser), ("body", BodyTransformer),
+    ("live_speech_portraits", LiveSpeechPortraits)])
 def test_weights_carry_their_whole_configuration(kind: str, build: type[torch.nn.Module], repository: Path) -> None:
     config = read_info(repository / "motion" / "weights" / f"{kind}.safetensors").config
     missing = complete(build, {}).keys() - config.keys() - {"dropout"}  # dropout is a matter of training
@@ -42,12 +47,17 @@ def test_weights_carry_their_whole_configuration(kind: str, build: type[torch.nn
 class Chain:
     """Features → face → body, all shipped."""
 
-    def __init__(self, repository: Path) -> None:
+    def __init__(self, repository: Path, backend: str = "face") -> None:
         encoder, face, body = (net(kind, build, repository) for kind, build in (
             ("audio_encoder", AudioEncoder), ("face", FaceDenoiser), ("body", BodyTransformer)))
         assert isinstance(encoder, AudioEncoder) and isinstance(face, FaceDenoiser)
         assert isinstance(body, BodyTransformer)
-        self.stream, self.face, self.body = AudioStream(encoder), FaceSampler(face), BodySampler(body)
+        self.stream, self.body = AudioStream(encoder), BodySampler(body)
+        self.face: Any = FaceSampler(face)
+        if backend == "live_speech_portraits":
+            live = net(backend, LiveSpeechPortraits, repository)
+            assert isinstance(live, LiveSpeechPortraits)
+            self.face = LiveSpeechSampler(live)
 
     def __call__(self, samples: Tensor, seed: int = 1) -> tuple[FaceMotion, BodyMotion]:
         features = self.stream.parallel(samples)
@@ -62,7 +72,13 @@ def chain(repository: Path) -> Chain:
     return Chain(repository)
 
 
-@pytest.mark.parametrize("kind", ["face", "body"])
+@pytest.fixture(scope="module", params=["face", "live_speech_portraits"])
+def either(request: pytest.FixtureRequest, repository: Path) -> Chain:
+    """With the face net, and with the other backend."""
+    return Chain(repository, request.param)
+
+
+@pytest.mark.parametrize("kind", ["face", "body", "live_speech_portraits"])
 def test_weights_belong_to_the_shipped_encoder(kind: str, repository: Path) -> None:
     """Features of another encoder mean something else: the motion nets must be trained anew, or measured, with it."""
     folder = repository / "motion" / "weights"
@@ -70,8 +86,8 @@ def test_weights_belong_to_the_shipped_encoder(kind: str, repository: Path) -> N
     assert read_info(folder / f"{kind}.safetensors").extra["encoder"] == encoder
 
 
-def test_silence_rests_and_lives(chain: Chain) -> None:
-    face, body = chain(torch.zeros(16000 * SECONDS))
+def test_silence_rests_and_lives(either: Chain) -> None:
+    face, body = either(torch.zeros(16000 * SECONDS))
     assert float(aperture(face).max()) < 0.08
     assert float(face.expression[:, ARKIT_INDEX["eyeBlinkLeft"]].max()) > 0.7
     assert 0.2 < float(face.rotation.std(0).rad2deg().max()) < 4
@@ -79,9 +95,9 @@ def test_silence_rests_and_lives(chain: Chain) -> None:
     assert float(body.delta[:, BODY_KEYPOINTS.index("wristLeft")].abs().max()) < 0.08
 
 
-def test_a_real_voice_moves_the_mouth_in_time(chain: Chain, shared_data: Path) -> None:
+def test_a_real_voice_moves_the_mouth_in_time(either: Chain, shared_data: Path) -> None:
     samples = torch.from_numpy(read_audio(shared_data / "speech" / "jfk.flac"))[:16000 * SECONDS]
-    face, body = chain(samples)
+    face, body = either(samples)
     opening = aperture(face)
     frames = samples[:len(opening) * 1600 // 3].numpy()
     edges = np.arange(len(opening) + 1) * 1600 // 3

@@ -17,7 +17,8 @@ from chatanyone.evaluation.looks import SPEECH_S, sound
 from chatanyone.evaluation.measures import Measure, Outcome
 from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.statistics import Curve
-from chatanyone.evaluation.studio import DENOISER, GEOMETRY, LINEAR_HEAD, Variant
+from chatanyone.evaluation.studio import (
+    DENOISER, GEOMETRY, LINEAR_HEAD, LIVE_SPEECH, LIVE_SPEECH_ALONE, MANIFOLD, Variant)
 from chatanyone.media.audio import read_audio
 
 TITLE = "Lips of the motion, without pictures"
@@ -26,7 +27,8 @@ _SELF = sys.modules[__name__]
 
 
 def measure(session: Session) -> Outcome:
-    variants = [variant for variant in session.variants if variant != GEOMETRY] + [LINEAR_HEAD, DENOISER]
+    variants = [variant for variant in session.variants if variant != GEOMETRY] + [
+        LINEAR_HEAD, DENOISER, LIVE_SPEECH, LIVE_SPEECH_ALONE, MANIFOLD]
     rows = [row for variant in variants for row in _rows(session, variant)]
     clips = speaking.references(session, 12)
     rows.append(Measure("r with the real lips", {clip.path.stem: clip.loudness_r for clip in clips},

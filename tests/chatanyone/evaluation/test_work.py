@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chatanyone.config import load_config
+from chatanyone.config import BACKENDS, load_config
 from chatanyone.evaluation import lips, pixels
-from chatanyone.evaluation.work import Work, code_hash, engine_key, module_hash
+from chatanyone.evaluation.work import Work, code_hash, engine_key, module_hash, weights_hashes
 
 
 def test_an_item_is_made_once_for_each_key(tmp_path: Path) -> None:
@@ -39,4 +39,8 @@ def test_the_engine_key_tells_settings_that_matter(repository: Path) -> None:
 
     assert key() == key(threads=1)  # how fast, not what
     assert key() != key(**{"motion.anchor": 0.1})
+    kinds = {backend: set(weights_hashes(load_config(repository / "configs" / "debug.yaml", {"motion.backend": backend})))
+             for backend in BACKENDS}
+    assert kinds["diffusion"] - kinds["live_speech_portraits"] == {"face"}
+    assert kinds["live_speech_portraits"] - kinds["diffusion"] == {"live_speech_portraits"}
     assert code_hash() == code_hash() and module_hash(lips) != module_hash(pixels)
