@@ -56,7 +56,7 @@ RECIPES: dict[str, Recipe] = {
         "Smiles while speaking, cheeks and brows a little raised.",
         PerformanceStyle(brows=1.15, pose=1.15, gaze=1.1, smile=1.0, smile_beats=0.08, brow_rest=0.06, squint=0.06),
         MouthStyle(expression=1.1, smile=0.1),
-        {"mouthSmile": 0.05, "cheekSquint": 0.1, "browOuterUp": 0.05}),
+        {"mouthSmile": 0.2, "cheekSquint": 0.1, "browOuterUp": 0.05}),
     "grave": Recipe(
         "Speaks with weight: lowered brows, corners of the mouth down, slow small movements of the head.",
         PerformanceStyle(brows=0.6, pose=0.55, gaze=0.6, smile=0.0, brow_rest=-0.22, squint=0.08),
