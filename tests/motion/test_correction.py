@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ import torch
 from torch import Tensor
 
 from motion.correction import (
-    KNOTS, MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, fitted, follow, gaze_spread, lids_open,
-    matched, mixed_corrections, nothing, spread)
+    KNOTS, MANNER, MOST_GAIN, Correction, blink_rate, check_correction, corrected, finished, fitted, follow, gaze_spread,
+    lids_open, matched, mixed_corrections, nothing, spread)
 from motion.impulses import BLINKS_PER_S, eye_controls
-from motion.style import CLOSURES, SPEECH, lip_gap_mm
+from motion.style import CLOSURES, SPEECH, WHOLE_BROW, lip_gap_mm
 from motion.types import ARKIT_INDEX, FACE_DIM, FaceMotion
 
 BROW, SMILE, JAW, UPPER = (ARKIT_INDEX[name] for name in ("browInnerUp", "mouthSmileLeft", "jawOpen", "mouthUpperUpLeft"))
@@ -70,6 +72,24 @@ def test_curves_rise_and_stay_near(wanted: Tensor, found: Tensor) -> None:
     assert float((curve - KNOTS).abs().max()) <= 0.4 + 1e-6
     weights = torch.linspace(0, 1, 101)[:, None]
     np.testing.assert_allclose(follow(curve[None], weights)[:, 0], np.interp(weights[:, 0], KNOTS, curve), atol=1e-6)
+
+
+def test_brows_are_evened_before_a_persons_own_correction() -> None:
+    """Without a style brows rise as a whole; a film whose brows are slanted gives a correction that slants them again."""
+    outer = [ARKIT_INDEX[f"browOuterUp{side}"] for side in ("Left", "Right")]
+    made = talking(30, brow=0.0, brow_mean=0.4)
+    right = nothing()
+
+    def stream() -> Any:
+        return SimpleNamespace(expression=1.0, pose=1.0, groups=torch.ones(5), gain=right.gain, offset=right.offset,
+                               curve=right.curve, rest=None)
+
+    even = finished(made, stream()).expression
+    assert float((even[:, BROW] - WHOLE_BROW * even[:, outer].mean(1)).abs().max()) < 1e-6 < float(even[:, BROW].min())
+    right.curve[BROW] = (2 * KNOTS).clamp(max=1)
+    slanted = finished(made, stream()).expression
+    torch.testing.assert_close(slanted[:, BROW], 2 * even[:, BROW])
+    torch.testing.assert_close(slanted[:, outer], even[:, outer])
 
 
 def test_shut_lips_stay_shut_whatever_the_clip_shows() -> None:
