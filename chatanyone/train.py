@@ -14,13 +14,14 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from chatanyone.checkpoints import load_weights
+from chatanyone.build import SHIPPED, weights_path
+from chatanyone.checkpoints import load_weights, read_info
 from chatanyone.errors import ConfigError
 from chatanyone.training import Processes, Solver, SolverConfig, Task
 from chatanyone.training.settings import batches_a_step, read_settings
 
 # Examples a step and process, when not told.
-BATCH = {"audio": 16, "motion-face": 192, "motion-body": 12, "motion-lsp": 24, "render": 1}
+BATCH = {"audio": 16, "motion-face": 192, "motion-body": 12, "motion-lsp": 24, "motion-loopy": 192, "render": 1}
 FINETUNED = ("motion-face", "render")
 BANK = "people.safetensors"  # in a folder of clips: features of people's speech, for the manifold of motion-lsp
 _ENCODER = "encoder"  # motion weights go with the encoder whose features they were trained on; this note names it
@@ -124,6 +125,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
                         "in the run folder, 0 for none (500)")
     if name == "render":
         parser.add_argument("--filter-only", action="store_true", help="teach the reconstruction filter alone")
+    if name == "motion-loopy":
+        parser.add_argument("--whole", action="store_true", help="teach the face net's weights too, not only what Loopy adds")
     if name == "audio":
         parser.add_argument("--real-share", type=float, default=0.4, metavar="X", help="how many examples are of real voices "
                             "and of those cut from recordings (0.4)")
@@ -225,6 +228,21 @@ def _live_speech(options: argparse.Namespace, processes: Processes) -> Job:
     return Job(_streamed(task, data), notes)
 
 
+def _loopy(options: argparse.Namespace, processes: Processes) -> Job:
+    """Begins with the face net that ships, or with the weights of `--warm-start`, whose moments it keeps."""
+    from motion.loopy.net import LoopyDenoiser
+    from motion.training.loopy_task import LoopyTask
+
+    data, held_out, notes = _stores(options, processes)
+    path = options.warm_start or weights_path("face", SHIPPED)
+    kind = read_info(path).kind
+    config, base = load_weights(path, kind=kind if kind in ("face", "loopy") else "face")
+    options.warm_start = None
+    task = LoopyTask(data, held_out, base, batch=options.batch, config={**config, **check_net(LoopyDenoiser, options.net)},
+                     whole=options.whole)
+    return Job(_streamed(task, data), notes)
+
+
 def _stores(options: argparse.Namespace, processes: Processes) -> tuple[Any, Any, dict[str, Any]]:
     """Training and held-out clips, and which encoder heard them."""
     from motion.training.motion_data import ClipStore
@@ -282,4 +300,5 @@ def _render(options: argparse.Namespace, processes: Processes) -> Job:
 
 
 TASKS: dict[str, Callable[[argparse.Namespace, Processes], Job]] = {
-    "audio": _audio, "motion-face": _face, "motion-body": _body, "motion-lsp": _live_speech, "render": _render}
+    "audio": _audio, "motion-face": _face, "motion-body": _body, "motion-lsp": _live_speech, "motion-loopy": _loopy,
+    "render": _render}

@@ -8,8 +8,8 @@ of each installed voice of Festival, where these programs are installed. Real re
 first folder are kept for validation. English is aligned by PocketSphinx; what it cannot align is matched with espeak-ng's
 reading, whose borders an encoder trained before (``--encoder WEIGHTS``) then moves to where it hears them. ``--real
 FOLDER:VOICE`` names a voice of espeak-ng that speaks the recordings' language (``prompts_es:es-419``): they are matched with
-its reading and left out where the encoder hardly hears the text in them. Recordings shorter than
-`JOINED_S` are joined; ``--real-first N`` numbers the shards from N, to add folders to a corpus.
+its reading and left out where the encoder hardly hears the text in them. Short recordings are joined; ``--real-first N``
+numbers the shards from N, to add folders to a corpus.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from motion.training.phonemes import SILENCE, parse_ipa
 from motion.training.speech import Espeak, Speech, join, phoneme_labels, silence
 
 SHARD_S = 600
-UTTERANCE_S = 10.0
+UTTERANCE_S = 10.0  # when not told
 REAL_HELD_OUT = 6
-JOINED_S = 8.0
+JOINED_SHARE = 0.8  # of an utterance: so long is what is joined of recordings
 FLITE_FIRST = 10_000  # number of the first shard of flite's voices
 FESTIVAL_FIRST = 20_000  # and of Festival's: a shard a voice, numbered as in `festival.VOICES`
 ENGLISH = "en-us"
@@ -46,10 +46,10 @@ REAL_VARIANTS = ("", "+f3", "+f5", "+Annie", "+m3")  # of espeak-ng's voice, tri
 LEAST_FIT = -3.0  # mean log probability of the placed phonemes; a guess among all of them has −3.8
 
 
-def make_shard(path: Path, client: Espeak, seed: int, held_out: bool, seconds: float) -> None:
+def make_shard(path: Path, client: Espeak, seed: int, held_out: bool, seconds: float, utterance_s: float) -> None:
     """One shard; the seeds of its utterances follow from its own."""
-    count = max(1, round(seconds / UTTERANCE_S))
-    items = [make_utterance(client, seed * 10_000 + index, UTTERANCE_S, held_out=held_out) for index in range(count)]
+    count = max(1, round(seconds / utterance_s))
+    items = [make_utterance(client, seed * 10_000 + index, utterance_s, held_out=held_out) for index in range(count)]
     write_shard(path, items)
 
 
@@ -109,7 +109,7 @@ def named(folder: str) -> tuple[Path, str]:
     return (Path(path), voice) if path and not Path(folder).is_dir() else (Path(folder), ENGLISH)
 
 
-def joined(parts: Iterable[Speech], duration_s: float = JOINED_S) -> Iterator[Speech]:
+def joined(parts: Iterable[Speech], duration_s: float = JOINED_SHARE * UTTERANCE_S) -> Iterator[Speech]:
     """Short recordings one after the other, until each piece is long enough."""
     waiting: list[Speech] = []
     for part in parts:
@@ -127,7 +127,7 @@ def as_utterance(speech: Speech) -> Utterance:
 
 
 def make_real(folders: list[tuple[Path, str]], output: Path, client: Espeak, encoder: AudioEncoder | None,
-              first: int = 0) -> None:
+              first: int = 0, utterance_s: float = UTTERANCE_S) -> None:
     """The shards ``real_*`` and ``real_held_out_*`` of `(folder, espeak-ng's voice)`."""
     aligner = ForcedAligner(pronouncer(client))
     for number, (folder, voice) in enumerate(folders, first):
@@ -138,7 +138,8 @@ def make_real(folders: list[tuple[Path, str]], output: Path, client: Espeak, enc
         held_out = REAL_HELD_OUT if number == 0 else 0
         kept = items[:len(items) - held_out]
         tqdm.write(f"{folder.name}: {len(items)} of {len(rows)}, {sum(speech.duration_s for speech in kept) / 60:.1f} min")
-        write_shard(output / f"real_{number:05d}.safetensors", [as_utterance(speech) for speech in joined(kept)])
+        pieces = joined(kept, JOINED_SHARE * utterance_s)
+        write_shard(output / f"real_{number:05d}.safetensors", [as_utterance(speech) for speech in pieces])
         if held_out:
             write_shard(output / "real_held_out_00000.safetensors", [as_utterance(speech) for speech in items[-held_out:]])
 
@@ -170,6 +171,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, required=True, help="hours of training speech")
     parser.add_argument("--output", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--utterance", type=float, default=UTTERANCE_S, metavar="SECONDS",
+                        help="of espeak-ng's utterances and of joined recordings, about (10); motion-loopy looks 34 s back")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--real", type=named, nargs="+", metavar="FOLDER[:VOICE]",
                         help="folders of recordings with metadata.csv to align and add; espeak-ng's voice, if not English")
@@ -181,6 +184,8 @@ def main(argv: list[str] | None = None) -> int:
     for folder, _ in arguments.real or []:
         if not (folder / "metadata.csv").is_file():
             parser.error(f"{folder} holds no metadata.csv; its lines are 'id|text|normalised text', one a recording")
+    if arguments.utterance <= 0:
+        parser.error(f"--utterance takes more than 0 seconds, not {arguments.utterance:g}")
     if arguments.flite_hours and not flite.available():
         parser.error("flite is not installed; install Debian's package flite, or leave --flite-hours out")
     if arguments.festival_minutes and not (festival.available() and festival.installed()):
@@ -190,10 +195,10 @@ def main(argv: list[str] | None = None) -> int:
     todo = [shard for shard in plan(arguments.hours, arguments.output, arguments.seed) if not shard[0].exists()]
     with Espeak() as client:
         for path, seed, held_out in tqdm(todo, unit="shard"):
-            make_shard(path, client, seed, held_out, min(SHARD_S, arguments.hours * 3600))
+            make_shard(path, client, seed, held_out, min(SHARD_S, arguments.hours * 3600), arguments.utterance)
         if arguments.real is not None:
             encoder = None if arguments.encoder is None else load_encoder(arguments.encoder)
-            make_real(arguments.real, arguments.output, client, encoder, arguments.real_first)
+            make_real(arguments.real, arguments.output, client, encoder, arguments.real_first, arguments.utterance)
     if arguments.flite_hours:
         make_flite(arguments.flite_hours, arguments.output, arguments.seed)
     if arguments.festival_minutes:

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from chatanyone.errors import ConfigError
 
-SECTIONS = ("audio", "motion-face", "motion-body", "motion-lsp", "render")
+SECTIONS = ("audio", "motion-face", "motion-body", "motion-lsp", "motion-loopy", "render")
 
 
 @dataclass

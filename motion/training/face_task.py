@@ -108,12 +108,22 @@ class FaceTask:
                                         self.audio_past + self.hop + self.window),
                 "controls": self.store.cut("controls", clip, frame, -self.hop, self.hop + self.window),
                 "style_expression": self.store.style_expression[clip], "style_pose": self.store.style_pose[clip],
+                **self._more(clip, frame),
             }
             if with_reference:
                 reference = self.store.spread("face", clip, self.reference_frames, self.reference_tokens, generator)
                 batch["reference"] = reference[..., :EXPRESSION_DIM]
             yield batch
             index += 1
+
+    def _more(self, clip: Tensor, frame: Tensor) -> dict[str, Tensor]:
+        """What a batch of another net holds besides, for windows that begin at `frame` of `clip`, both ``[B]``."""
+        return {}
+
+    def _given(self, model: FaceDenoiser, batch: dict[str, Tensor], motion: Tensor, rows: int | None = None) -> dict[str, Any]:
+        """Arguments that another net takes besides, of normalised `motion`; for the first `rows`' windows a hop earlier, or
+        (None) for all windows."""
+        return {}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         """Denoises one window from a random timestep."""
@@ -123,14 +133,14 @@ class FaceTask:
         previous, target = motion[:, hop:hop + P], motion[:, hop + P:]
         previous = self._own_past(model, batch, motion, previous)
         if "reference" in batch:
-            previous = _out_of_manner(previous, model.normalise_expression(batch["reference"]).mean(1))
+            previous = out_of_manner(previous, model.normalise_expression(batch["reference"]).mean(1))
         B = len(target)
         timestep = torch.randint(len(self.alpha_bar), (B,), device=target.device)
         noisy = self._noised(target, timestep)
         predicted = model(
             noisy, timestep, batch["audio"][:, hop:], previous, audio_first=-self.audio_past,
             controls=batch["controls"][:, hop:], style=StyleRange(batch["style_expression"], batch["style_pose"]),
-            reference=batch.get("reference"), keep=self._kept(B, target.device),
+            reference=batch.get("reference"), keep=self._kept(B, target.device), **self._given(model, batch, motion),
         )
         return self._terms(model, predicted, target, previous[:, -1:] - motion[:, hop + P - 1:hop + P])
 
@@ -146,6 +156,7 @@ class FaceTask:
             noisy, timestep, batch["audio"][:rows, :-hop], motion[:rows, :P], audio_first=-self.audio_past,
             controls=batch["controls"][:rows, :window],
             style=StyleRange(batch["style_expression"][:rows], batch["style_pose"][:rows]),
+            **self._given(model, batch, motion, rows),
         )
         mixed = previous.clone()
         mixed[:rows, -hop:] = own[:, :hop].to(mixed.dtype)
@@ -205,7 +216,7 @@ class FaceTask:
         return rollout_scores(made, true)
 
 
-def _out_of_manner(previous: Tensor, manner: Tensor) -> Tensor:
+def out_of_manner(previous: Tensor, manner: Tensor) -> Tensor:
     """Previous motion `[B, P, 58]` of half of the rows with some of the person's own mean `[B, 52]` taken away, normalised.
 
     A stream starts at rest. Previous motion that always shows the manner already would leave nothing to learn from the

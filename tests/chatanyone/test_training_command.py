@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from chatanyone.checkpoints import load_weights, read_info, save_weights
 from chatanyone.cli import main
 from chatanyone.errors import ConfigError
 from chatanyone.train import parse, prepare, train
 from chatanyone.training import Processes
 from chatanyone.training.settings import SECTIONS, batches_a_step, read_settings
+from motion.face import FaceDenoiser
+from motion.loopy.net import LoopyDenoiser
 from motion.training.motion_data import Clip, write_clips
 
 PAPER = Path(__file__).resolve().parents[2] / "configs" / "paper.yaml"
@@ -71,6 +74,27 @@ def test_the_papers_motion_nets_build_and_train(name: str, folder: Path, tmp_pat
     before = solver.model.state_dict()["motion_in.weight"].clone() if name == "motion-face" else None
     assert solver.run_step(*next(solver._batches()))["loss"] > 0
     assert before is None or not torch.equal(before, solver.model.state_dict()["motion_in.weight"])
+
+
+def test_loopy_begins_with_a_face_net_s_weights_and_goes_on_from_its_own(
+        folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"audio_dim": C, "width": 16, "depth": 1, "heads": 2, "ratio": 2, "previous": 8}
+    torch.manual_seed(0)
+    face, settings_file = FaceDenoiser(**sizes), settings(tmp_path, "motion-loopy:\n  net: {segments: 3, embeddings: 4}\n")
+    save_weights(tmp_path / "face.safetensors", face.state_dict(), kind="face", config=sizes)
+    before = "face.safetensors"
+    for after in ("first.safetensors", "second.safetensors"):
+        train("motion-loopy", ["--data", str(folder), "--output", str(tmp_path / after), "--config", str(settings_file),
+                               "--warm-start", str(tmp_path / before), *TINY])
+        config, tensors = load_weights(tmp_path / after, kind="loopy")
+        assert (config["segments"], config["width"]) == (3, 16) and read_info(tmp_path / after).extra["encoder"] == "abc"
+        torch.testing.assert_close(tensors["motion_in.weight"].float(), face.motion_in.weight, atol=1e-3, rtol=1e-3)
+        LoopyDenoiser(**config).load_state_dict(tensors)
+        before = after
+    with pytest.raises(ConfigError, match="weights of a face net of these sizes to begin with; they lack"):
+        save_weights(tmp_path / "none.safetensors", {"x": torch.zeros(1)}, kind="face", config=sizes)
+        train("motion-loopy", ["--data", str(folder), "--run", str(tmp_path / "run"), "--warm-start",
+                               str(tmp_path / "none.safetensors"), *TINY])
 
 
 def test_eight_processes_share_the_papers_batch() -> None:

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from chatanyone.training import Solver, SolverConfig
 from motion.training.body_task import BodyTask
+from motion.face import FaceDenoiser
 from motion.live_speech_portraits.mouth import MOUTH
+from motion.loopy.segments import segment_frames
 from motion.training.face_task import FaceTask, aperture, pearson, rollout_scores
 from motion.training.live_speech_task import LiveSpeechTask
+from motion.training.loopy_task import LoopyTask
 from motion.training.motion_data import LEAD, ClipStore, make_clip, read_clips, write_clips
 from motion.training.speech import SAMPLE_RATE, Phone, Speech
 from motion.types import ARKIT_INDEX, FaceMotion
@@ -134,6 +137,66 @@ def test_live_speech_task_hears_what_the_stream_hears(store: ClipStore) -> None:
 def test_live_speech_task_needs_long_clips(store: ClipStore) -> None:
     with pytest.raises(ValueError, match="a clip of at least 194 frames, the longest has 180"):
         LiveSpeechTask(store, store)
+
+
+TINY_FACE: dict[str, Any] = dict(audio_dim=C, width=16, depth=2, heads=2, ratio=2, previous=8)
+
+
+def loopy_task(store: ClipStore, **changes: Any) -> LoopyTask:
+    """On a face net that has learned something: in a fresh one nothing comes of what is added to the timestep."""
+    torch.manual_seed(3)
+    base = {name: value + 0.02 * torch.randn_like(value) for name, value in FaceDenoiser(**TINY_FACE).state_dict().items()}
+    return LoopyTask(store, store, base, batch=16, config={**TINY_FACE, "segments": 5},
+                     reference_every=4, **changes)
+
+
+def test_loopy_task_teaches_what_it_adds(store: ClipStore, tmp_path: Path) -> None:
+    task = loopy_task(store)
+    solver = Solver(task, solver_config(), tmp_path)
+    before = {name: value.clone() for name, value in solver.model.state_dict().items()}
+    scores = solver.run()
+    assert set(scores) == {"aperture_r", "mouth_ratio", "brows_ratio", "eyes_ratio", "cheeks_ratio", "pose_ratio"}
+    changed = {name for name, value in solver.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == set(task.build().added())
+
+
+def test_loopy_task_teaches_everything_when_asked(store: ClipStore, tmp_path: Path) -> None:
+    task = loopy_task(store, whole=True)
+    solver, batch = Solver(task, solver_config(), tmp_path), next(task.batches(0))
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        losses.append(float(task.loss(solver.model, batch, 0)[0].detach()))
+        solver.run()
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_loopy_task_shows_the_long_past(store: ClipStore) -> None:
+    """Rows of the clip where the tokens stand, a hop apart; rest before its first frame, not the clip before it."""
+    task, clip, frame = loopy_task(store), torch.tensor([2, 1]), torch.tensor([100, 5])
+    shown, true = task._more(clip, frame), store.cut("face", clip, torch.zeros(2, dtype=torch.long), 0, 150)
+    for name, at in (("past", frame), ("past_before", frame - task.hop)):
+        for row in range(2):
+            for token, back in enumerate(segment_frames(4, 2, 5).tolist()):
+                place = int(at[row]) - 1 - back
+                expected = true[row, place] if place >= 0 else torch.zeros(58)
+                assert torch.equal(shown[name][row, token], expected)
+
+
+def test_loopy_task_shows_movement_in_place_of_sound(store: ClipStore) -> None:
+    task = loopy_task(store)
+    model, batch = task.build(), next(task.batches(0))
+    motion = model.normalise(batch["face"])
+    given = task._given(model, batch, motion)
+    torch.testing.assert_close(given["movement"].landmarks, motion[:, -15:].mean(1))
+    assert batch["audio"].shape[1] - task.hop == 15  # the stretch that is heard
+    assert set(given["movement"].source.tolist()) <= {0, 1, 2, 3} and (given["past"] - model.normalise(batch["past"])).any()
+    assert set(task._given(model, batch, motion, 4)) == {"past"}  # the net's own past hears
+
+
+def test_loopy_task_needs_a_face_net(store: ClipStore) -> None:
+    with pytest.raises(ValueError, match="weights of a face net of these sizes to begin with; they lack"):
+        LoopyTask(store, store, {}, config=TINY_FACE).build()
 
 
 def test_scores_by_hand() -> None:

@@ -140,3 +140,15 @@ def test_the_tool_tells_how_well_a_text_fits(repository: Path) -> None:
     assert tool["fit"](speech, heard) == pytest.approx(0, abs=1e-3)
     assert tool["fit"](speech, heard[::-1]) < tool["LEAST_FIT"]
     assert tool["fit"](silence(0.4), heard) == -9
+
+
+def test_the_tool_makes_utterances_as_long_as_asked(
+        tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tool = runpy.run_path(str(repository / "tools" / "make_speech_corpus.py"))
+    tool["main"](["--hours", "0.004", "--utterance", "6", "--output", str(tmp_path)])
+    assert [round(item.speech.duration_s) for item in read_shard(tmp_path / "train_00000.safetensors")] == [6, 6]
+    with pytest.raises(SystemExit):
+        tool["main"](["--hours", "1", "--utterance", "0", "--output", str(tmp_path)])
+    assert "--utterance takes more than 0 seconds, not 0" in capsys.readouterr().err
+    pieces = tool["joined"]([silence(3.0)] * 6, tool["JOINED_SHARE"] * 10)
+    assert [round(piece.duration_s, 1) for piece in pieces] == [9.6, 9.6]
