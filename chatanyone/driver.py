@@ -12,6 +12,7 @@ from torch import Tensor
 from chatanyone.arm_rig import ArmRig, arm_layers
 from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
+from chatanyone.portraits.teeth import pictured_teeth
 from motion.template.fit import HeadFit, fit_head
 from motion.template.hands import HandTemplate
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
@@ -40,6 +41,7 @@ CLASPED = 0.06  # shoulder widths between the nearest points of two hands that t
 LID_REACH = 0.012  # metres from the eyeball
 SKIN_TINT = (1.17, 0.94, 0.855)  # cheeks ÷ their luminance, mean of fourteen portraits in daylight
 CAST = 0.6  # how much of a cheek's tint that differs from it is the light's and not the skin's (our choice)
+JAW_MOVES = 0.002  # metres at jawOpen 1
 GRID = 16  # px: face windows are multiples of it
 
 
@@ -148,18 +150,22 @@ class Driver:
     def _source(self) -> RenderSource:
         portrait, template = self.portrait, self.template
         pixels, hidden = _seen_pixels(template, self.rest_vertices, portrait.size)
+        teeth = pictured_teeth(portrait.image, portrait.face)
+        if teeth:
+            skin = template.triangles[template.part == Part.SKIN].unique()
+            pixels[skin] = teeth.lips_instead(pixels[skin])
         trust = _trust(template, self.rest_vertices)
         jaw = _around_chin(template)
         trust[hidden & jaw] = 0  # the chin's underside: its own skin, in shadow, is in the picture's neck
         # Where no corner counts, the smooth field is all there is; but jaw and throat must hide the mouth behind them.
         counts = (trust[template.triangles] > 0).any(1) | jaw[template.triangles].all(1)
-        head = Surface(template.triangles[counts], pixels, trust, template.part[counts], template.arch)
+        head = Surface(template.triangles[counts], pixels, trust, template.part[counts], _jaws(template))
         return RenderSource(
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
             hands=[rig.surface for rig in self.hands if rig.surface is not None],
             control=self._control.source, face_box=self._face_box(), face_keypoints=self._keypoints(self.rest_vertices),
             body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait), limbs=self._limbs,
-            body=self._body)
+            body=self._body, teeth=teeth.colours if teeth else None)
 
     def _face_box(self) -> tuple[int, int, int]:
         W, H = self.portrait.size
@@ -239,6 +245,12 @@ def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tens
     trust[vertices[:, 2] < vertices[template.head_weight > 0.99, 2].mean()] = 0  # the back of the head
     trust[template.triangles[template.part != Part.SKIN].unique()] = 1
     return trust * trust * (3 - 2 * trust)
+
+
+def _jaws(template: HeadTemplate) -> Tensor:
+    """``[V, 2]`` tooth coordinates; heights of teeth that the jaw carries are negative."""
+    lower = template.expression[ARKIT_INDEX["jawOpen"]].norm(dim=1) > JAW_MOVES
+    return torch.stack([template.arch[:, 0], torch.where(lower, -1.0, 1.0) * template.arch[:, 1]], 1)
 
 
 def _around_chin(template: HeadTemplate) -> Tensor:

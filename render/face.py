@@ -15,7 +15,7 @@ from torch import Tensor
 
 from render.fast import max_filter, mean_filter
 from render.lids import lid_skin, prepare_lids
-from render.mouth import depth_light, mouth_colours
+from render.mouth import depth_light, enamel_gain, mouth_colours, pictured
 from render.types import Box, Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, identity_flow, sample
 
@@ -51,6 +51,8 @@ def prepare_face(source: RenderSource) -> None:
     source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
     part = source.head.part
     prepare_lids(source)
+    if source.teeth is not None:
+        source.cache["enamel_gain"] = enamel_gain(source.teeth, source.mouth_light)
     source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
     source.cache["lid_spot"] = _spot(source, EYES, LID_MARGIN) | (part == Part.EYE)  # closing lids come from farther up
     source.cache["mouth_spot"] = (_spot(source, MOUTH, MOUTH_MARGIN) | (part >= INNER)) & (part != Part.EYE)
@@ -211,6 +213,7 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     fine = _draw_fine(surface, drive.head, box)
     near = max_filter(inner, 5, 5)[:, :, y - top:y - top + h, x - left:x - left + w] > 0
     inside = (fine.part >= INNER)[:, None].float() * _enlarged(near.float())
+    shown = fine.mesh.clone() if mouth and source.teeth is not None else None
     if mouth and inside.any():
         _fill_inwards(fine.mesh, fine.weight, inside)
     window = torch.lerp(_enlarged(flow[:, :, rows, columns]), fine.mesh, fine.weight)
@@ -218,7 +221,7 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
     mixed = _mixed(fine, window)
     if mouth and inside.any():
-        edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside, (x, y))
+        edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside, (x, y), shown)
         mixed = mixed | (_halve(edge) > 0)
     if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
         mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
@@ -294,9 +297,10 @@ def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
 
 
 def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, fine: _Fine,
-                inside: Tensor, corner: tuple[int, int]) -> Tensor:
+                inside: Tensor, corner: tuple[int, int], shown: Tensor | None) -> Tensor:
     """Draw the inside of the mouth into the fine picture, whose corner lies at x, y px, and into channels 0-3, 5, 6 of the
-    control image (in place); returns the inside with soft edges, ``[B, 1, h, w]``."""
+    control image (in place); returns the inside with soft edges, ``[B, 1, h, w]``. shown ``[B, 2, h, w]`` px: which place of
+    the picture the mesh shows, where the picture's own teeth are to be used."""
     lips = drive.face_keypoints[:, 15:19, 2].amin(1)
     side = source.face_box[2]
     inward = ((lips[:, None, None] - fine.depth) / (side * MOUTH_DEPTH)).clamp(0, 1)
@@ -308,6 +312,8 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     colour = torch.where(behind > 0, _enlarged(around[:, :3] / around[:, 3:].clamp(min=1e-4)), colour)
     wide = _enlarged(_blurred(share, 2 * reach + 1))[:, 0]
     colour = colour * depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
+    if shown is not None and source.teeth is not None:
+        colour = pictured(colour, fine.part, fine.arch, shown, source.teeth, source.cache["enamel_gain"], wide)
     colour = _smooth_inside(colour, inside)
     seen = (_blurred(share, SEAM) - SEAM_SHUT) / (SEAM_OPEN - SEAM_SHUT)
     edge = mean_filter(inside, EDGE_FEATHER, EDGE_FEATHER)

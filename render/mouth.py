@@ -8,10 +8,11 @@ less white, and less black, than one would paint them. The face-refine network f
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from render.fast import mean_filter
 from render.types import Part
+from render.warp import sample
 
 ENAMEL = (0.86, 0.82, 0.74)
 GUM = (0.62, 0.30, 0.29)
@@ -24,6 +25,8 @@ UPWARDS = 0.8  # light on the lower teeth against the upper ones: the lip stands
 DEEP, NEAR = 0.65, 1.2  # light behind the upper teeth and on the tongue behind the lower lip: a mouth is no plate
 CORNERS = 0.25  # of that light, lost towards the corners
 SLIT, SLIT_LIT, OPEN = 0.4, 0.12, 0.4  # light left in a slit between lips; shares of a wide square that are slit, and not
+BESIDE = 5  # fine px, a square: so near to the picture's own teeth the gap to the lip is filled with them
+LIPS_PART = 0.25  # share from which no slit darkens teeth that the picture shows in its own light
 SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
 
 
@@ -54,16 +57,40 @@ def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> Tens
     """
     across, down = place.clamp(-1, 1).unbind(1)
     cavity = (DEEP + (NEAR - DEEP) * down.clamp(min=0)) * (1 - CORNERS * across.square())
-    rising = F.pad(arch[:, 1, 1:] - arch[:, 1, :-1], (0, 0, 0, 1)) < 0  # gum below, edge above
-    teeth = torch.where(rising & (down > 0.5), UPWARDS, 1.0)
+    teeth = torch.where(arch[:, 1] < 0, UPWARDS, 1.0)
     light = torch.where(part == Part.TEETH, teeth, cavity)
     slit = SLIT + (1 - SLIT) * ((wide - SLIT_LIT) / (OPEN - SLIT_LIT)).clamp(0, 1)
     return (light * slit)[:, None]
 
 
+def enamel_gain(teeth: Tensor, light: Tensor) -> Tensor:
+    """``[3]``: the picture's own teeth ``[4, H, W]`` against those that `mouth_colours` would draw under light ``[3]``."""
+    tone = (teeth[:3] * teeth[3:]).sum((1, 2)) / teeth[3:].sum().clamp(min=1.0)
+    return (tone / (tone.new_tensor(ENAMEL) * light).clamp(min=0.05)).clamp(0.5, 2.0)
+
+
+def pictured(colour: Tensor, part: Tensor, arch: Tensor, shown: Tensor, teeth: Tensor, gain: Tensor,
+             wide: Tensor) -> Tensor:
+    """Colours ``[B, 3, h, w]`` with the picture's own teeth in place of the template's upper ones, which move as they do; they
+    meet the lips without a dark line. Lower teeth are as bright.
+
+    They bear the light of the picture, so only lips that nearly meet darken them. Args: shown ``[B, 2, h, w]`` px: the place
+    in the picture that the mesh shows; teeth ``[4, H, W]`` of the source; gain ``[3]`` (`enamel_gain`); wide as above.
+    """
+    enamel = part == Part.TEETH
+    colour = torch.where(enamel[:, None], (colour * gain[:, None, None]).clamp(max=1), colour)
+    own, sure = sample(teeth[None], shown).split([3, 1], 1)
+    sure = sure * (enamel & (arch[:, 1] >= 0))[:, None]
+    near = mean_filter(torch.cat([own * sure, sure], 1), BESIDE, BESIDE)
+    own = torch.where(sure > 0, own, near[:, :3] / near[:, 3:].clamp(min=1e-4))
+    sure = torch.where((part == Part.CAVITY)[:, None], (near[:, 3:] * BESIDE).clamp(max=1), sure)
+    parted = ((wide - SLIT_LIT) / (LIPS_PART - SLIT_LIT)).clamp(0, 1)[:, None]
+    return torch.lerp(colour, own * torch.lerp(_fill(SHADED, part), torch.ones_like(parted), parted), sure)
+
+
 def teeth_colours(arch: Tensor) -> Tensor:
     """Enamel that turns to gum at the root, a little darker between teeth and much in the corners: ``[B, 2, h, w]`` → RGB."""
-    along, height = arch.unbind(1)
+    along, height = arch[:, 0], arch[:, 1].abs()
     position = along * TEETH_ACROSS / 3.1416
     between = torch.cos(position * 3.1416).square()
     gap = 1 - 0.05 * between - 0.08 * between.pow(8)

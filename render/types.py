@@ -33,7 +33,7 @@ class Surface:
 
     triangles: ``[F, 3]``; source: ``[V, 2]`` px in the source picture; trust: ``[V]`` in [0, 1], how far the mesh's flow
     replaces the smooth field (1 inside the face, 0 at its outline); part: ``[F]`` (`Part`) of a head, zeros of a hand;
-    arch: ``[V, 2]`` tooth coordinates of a head (radians along the arch, 0 gum to 1 edge).
+    arch: ``[V, 2]`` tooth coordinates of a head (radians along the arch, 0 gum to 1 edge, of lower teeth to -1).
     """
 
     triangles: Tensor
@@ -67,6 +67,7 @@ class RenderSource:
     face_box: x0, y0, side px of the square that the face path works on; multiples of 16, inside the frame
     face_keypoints ``[21, 3]`` px, body_keypoints ``[14, 2]`` px in the source picture
     mouth_light: ``[3]`` colour of the light that falls on the face, scales teeth and tongue
+    teeth: ``[4, H, W]`` the picture's own teeth, continued, and how surely they are (0 … 1); None where it shows none
     limbs: forearms that move before the body; body: ``[4, H, W]`` colours times alpha and alpha of the person without them,
         continued behind them; None where there are none
     """
@@ -83,6 +84,7 @@ class RenderSource:
     mouth_light: Tensor
     limbs: list[Limb] = field(default_factory=list)
     body: Tensor | None = None
+    teeth: Tensor | None = None
     cache: dict[str, Tensor] = field(default_factory=dict)  # what nets computed of the picture alone
 
     @property

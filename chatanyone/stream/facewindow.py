@@ -88,7 +88,8 @@ def _source(source: RenderSource, box: Box) -> RenderSource:
         head=Surface(head.triangles, head.source - flat, head.trust, head.part, head.arch), control=source.control - flat,
         face_box=(source.face_box[0] - x0, source.face_box[1] - y0, source.face_box[2]),
         face_keypoints=source.face_keypoints - deep, body_keypoints=source.body_keypoints - flat,
-        body=None if source.body is None else source.body[:, y0:y1, x0:x1].contiguous())
+        body=None if source.body is None else source.body[:, y0:y1, x0:x1].contiguous(),
+        teeth=None if source.teeth is None else source.teeth[:, y0:y1, x0:x1].contiguous())
 
 
 def _soft(face_box: tuple[int, int, int], size: tuple[int, int]) -> NDArray[np.float32]:

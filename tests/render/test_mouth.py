@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from render.mouth import SLIT, depth_light, mouth_colours, teeth_colours
+from render.mouth import ENAMEL, SLIT, depth_light, enamel_gain, mouth_colours, pictured, teeth_colours
 from render.types import Part
 
 
@@ -48,13 +48,41 @@ def test_a_mouth_is_deep_behind_the_teeth_and_in_its_corners() -> None:
 
 
 def test_lower_teeth_have_less_light_than_upper_ones() -> None:
-    """Upper teeth have their gum above, lower ones below."""
-    height = torch.linspace(0, 1, 4)
-    arch = torch.zeros(1, 2, 8, 1)
-    arch[0, 1, :, 0] = torch.cat([height, height.flip(0)])
-    place = torch.stack([torch.zeros(8, 1), torch.linspace(0, 1, 8)[:, None]])[None]
-    light = depth_light(torch.full((1, 8, 1), int(Part.TEETH)), arch, place, torch.ones(1, 8, 1))[0, 0, :, 0]
-    assert (light[:4] == 1).all() and (light[4:7] < 0.9).all()
+    """Heights of lower teeth are negative; their colours are those of upper ones."""
+    height = torch.tensor([0.3, 0.9, -0.9, -0.3])
+    arch = torch.stack([torch.zeros(4), height])[None, :, :, None]
+    place = torch.stack([torch.zeros(4, 1), torch.linspace(0, 1, 4)[:, None]])[None]
+    light = depth_light(torch.full((1, 4, 1), int(Part.TEETH)), arch, place, torch.ones(1, 4, 1))[0, 0, :, 0]
+    assert (light[:2] == 1).all() and (light[2:] < 0.9).all()
+    colour = teeth_colours(arch)[0, :, :, 0]
+    torch.testing.assert_close(colour, colour.flip(1))
+
+
+def test_upper_teeth_are_the_pictures_own_and_move_with_the_mesh() -> None:
+    """Upper, lower, tongue: only the first looks its colour up, where the mesh says; unless lips nearly meet it keeps it."""
+    teeth = torch.zeros(4, 4, 4)
+    teeth[:, :, 2] = torch.tensor([0.9, 0.8, 0.7, 1.0])[:, None]
+    part = torch.tensor([[[int(Part.TEETH), int(Part.TEETH), int(Part.TONGUE)]]])
+    arch = torch.tensor([[0.0, 0.0, 0.0], [0.6, -0.6, 0.0]]).view(1, 2, 1, 3)
+    shown = torch.full((1, 2, 1, 3), 2.5)
+    drawn = torch.full((1, 3, 1, 3), 0.4)
+
+    def colours(wide: float, places: torch.Tensor = shown) -> torch.Tensor:
+        return pictured(drawn, part, arch, places, teeth, torch.full((3,), 1.5), torch.full((1, 1, 3), wide))[0, :, 0].T
+
+    upper, lower, tongue = colours(0.5)
+    torch.testing.assert_close(upper, torch.tensor([0.9, 0.8, 0.7]))
+    torch.testing.assert_close(lower, torch.full((3,), 0.6))  # as much brighter as the picture's are
+    torch.testing.assert_close(tongue, torch.full((3,), 0.4))
+    assert (colours(0.1)[0] < 0.6 * upper).all()
+    torch.testing.assert_close(colours(0.5, shown - 2)[0], torch.full((3,), 0.6))  # no tooth there
+
+
+def test_gain_is_what_makes_drawn_enamel_the_pictures() -> None:
+    light, tone = torch.tensor([0.8, 0.8, 0.9]), torch.tensor([0.6, 0.55, 0.5])
+    teeth = torch.zeros(4, 3, 3)
+    teeth[:, 1, 1] = torch.cat([tone, torch.ones(1)])
+    torch.testing.assert_close(enamel_gain(teeth, light) * torch.tensor(ENAMEL) * light, tone)
 
 
 def test_a_slit_between_lips_is_dark() -> None:

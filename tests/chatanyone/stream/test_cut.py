@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def scene(portrait_file: Path) -> PortraitScene:
     from render.geometry import coarse_flow, draw
 
     driver = Driver(Portrait.load(portrait_file), HeadTemplate.load())
+    H, W = driver.source.size
+    teeth = torch.linspace(0, 1, H * W).view(H, W).expand(3, H, W)  # the picture's own, a colour for each place
+    x0, y0, side = driver.source.face_box
+    sure = torch.zeros(1, H, W)
+    sure[:, y0:y0 + side, x0:x0 + side] = 1
+    driver.source = replace(driver.source, teeth=torch.cat([teeth, sure]))
     return PortraitScene(driver, lambda source, drive: draw(source, drive, coarse_flow(source, drive)).frame)
 
 
