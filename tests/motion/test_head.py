@@ -45,6 +45,29 @@ def test_jaw_open_parts_the_lips_and_leaves_the_forehead(template: HeadTemplate)
     assert (opened - closed)[FOREHEAD].abs().max() < 1e-4
 
 
+INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)  # lips' inner edges from corner to corner
+INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+
+
+@pytest.mark.parametrize("given, edge, power", (
+    ({"jawOpen": 0.9}, INNER_LOWER, 2.0), ({"jawOpen": 0.25, "mouthFunnel": 0.8}, INNER_LOWER, 1.8),
+    ({"jawOpen": 0.25, "mouthFunnel": 0.8}, INNER_UPPER, 1.8)), ids=("jaw", "funnel, lower", "funnel, upper"))
+def test_open_mouths_are_round(template: HeadTemplate, given: dict[str, float], edge: tuple[int, ...], power: float) -> None:
+    mesh = template.vertices(torch.zeros(60), weights(**given))
+    x, y = template.landmarks(mesh)[list(edge), :2].T
+    middle, corner = (x[5], y[5]), (x[[0] * 5 + [10] * 6], y[[0] * 5 + [10] * 6])
+    arc = (1 - ((x - middle[0]) / (corner[0] - middle[0])).abs().clamp(max=1) ** power) ** (1 / power)
+    depth = (y - corner[1]) / (middle[1] - corner[1])
+    assert (depth - arc)[1:-1].abs().max() < 0.06  # Anny's own: 0.14, 0.43, 0.41
+
+
+def test_what_the_jaw_opens_the_lips_close_along_their_length(template: HeadTemplate) -> None:
+    mesh = template.vertices(torch.zeros(60), weights(jawOpen=0.5, mouthClose=0.5))
+    gap = template.landmarks(mesh)[list(INNER_UPPER), 1] - template.landmarks(mesh)[list(INNER_LOWER), 1]
+    still = template.landmarks(template.mean)[list(INNER_UPPER), 1] - template.landmarks(template.mean)[list(INNER_LOWER), 1]
+    assert (gap - still).abs().max() < 0.001  # metres
+
+
 @pytest.mark.parametrize("side, upper, lower", [("Left", 386, 374), ("Right", 159, 145)])
 def test_blink_brings_the_lids_together_on_its_own_side(template: HeadTemplate, side: str, upper: int, lower: int) -> None:
     def opening(expression: torch.Tensor, points: tuple[int, int]) -> float:
