@@ -55,7 +55,7 @@ def scene(portrait_file: Path) -> PortraitScene:
 
     driver = Driver(Portrait.load(portrait_file), HeadTemplate.load())
     H, W = driver.source.size
-    teeth = torch.linspace(0, 1, H * W).view(H, W).expand(3, H, W)  # the picture's own, a colour for each place
+    teeth = torch.linspace(0, 1, W).expand(3, H, W)  # the picture's own, a colour for each column
     x0, y0, side = driver.source.face_box
     sure = torch.zeros(1, H, W)
     sure[:, y0:y0 + side, x0:x0 + side] = 1
