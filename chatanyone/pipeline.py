@@ -21,13 +21,14 @@ from torch import Tensor
 from chatanyone import timebase
 from chatanyone.errors import StreamClosed
 from chatanyone.media.frames import as_bytes
-from chatanyone.prefetch import ahead
+from chatanyone.prefetch import ahead, side_by_side
 from motion.correction import Correction
 from motion.layers.state import StreamState
 from motion.types import BODY_DIM, FACE_DIM, BodyMotion, FaceMotion, StyleRange
 
 HOP_FRAMES = 1  # our choice: the stages gather frames themselves, so a longer hop would only add latency
 MOTION_AHEAD = 2  # passes of motion that wait to be drawn, of a whole clip
+PASSES_DRAWN = 2  # side by side, of a whole clip: a core that has done its part of one goes on with the next
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
 Samples = Tensor | NDArray[np.float32]  # [n], mono in [-1, 1], 16 kHz
@@ -222,15 +223,17 @@ class AvatarPipeline:
 
     def run(self, samples: Samples, state: PipelineState) -> Iterator[Frame]:
         """A whole clip, frame by frame: what `step` and `flush` give. The motion of later frames is made, in a thread, while
-        earlier ones are drawn: drawing waits for nothing."""
-        scene = state.scene
-        for face, body in ahead(self._whole_motion(samples, state), MOTION_AHEAD):
-            yield from self._render(face, body, scene)
+        earlier ones are drawn, two passes side by side: drawing waits for nothing."""
+        scene, motion = state.scene, ahead(self._whole_motion(samples, state), MOTION_AHEAD)
+        together = min(getattr(scene, "workers", 1), PASSES_DRAWN)
+        for frames in side_by_side(lambda moved: self._render(*moved, scene), motion, together):
+            yield from frames
 
     def _whole_motion(self, samples: Samples, state: PipelineState) -> Iterator[tuple[FaceMotion, BodyMotion]]:
         """The motion of a whole clip, in the passes in which it is drawn."""
         for face, body, state in self._passes(samples, state):
-            yield face, body
+            if len(face.expression):
+                yield face, body
         yield self._last_pass(state)[:2]
 
     def _receive(self, samples: Tensor, state: PipelineState) -> PipelineState:

@@ -1,13 +1,16 @@
-"""Work ahead: one thread makes what another uses."""
+"""Work ahead: one thread makes what another uses, or several make it side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _POLL_S = 0.05
 
 
@@ -55,3 +58,18 @@ def ahead(items: Iterable[T], depth: int = 8) -> Iterator[T]:
     finally:
         stopped.set()
         maker.join()
+
+
+def side_by_side(make: Callable[[T], R], items: Iterable[T], count: int, name: str = "side") -> Iterator[R]:
+    """``make`` of every item, in order, ``count`` at a time, so that none waits for the slowest part of another.
+
+    What it raises is raised here, at the item's place; leaving early waits for those that were begun.
+    """
+    with ThreadPoolExecutor(count, name) as pool:
+        begun: deque[Future[R]] = deque()
+        for item in items:
+            begun.append(pool.submit(make, item))
+            if len(begun) == count:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -69,6 +70,8 @@ class GestureStage:
         return self.sampler.init_state(seed, gesture=strengths.gesture, groups=strengths.groups)
 
     def step(self, features: Tensor, face: FaceMotion, state: BodyState) -> tuple[BodyMotion, BodyState]:
+        if not len(face.expression):
+            return self.sampler.step(state.keypoints[:0], features, state)
         keypoints = self.template.keypoints(face.expression, face.rotation, face.translation)
         return self.sampler.step(keypoints, features, state)
 
@@ -95,16 +98,19 @@ class PortraitScene:
         self.source = driver.source.to(self.device)
         self.workers = workers if self.device.type == "cpu" else 1
         cv2.setNumThreads(1)  # of the whole process: threads inside OpenCV's small operations would wait for one another
+        self._first = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
         drive = self.driver(_to_cpu(face), BodyMotion.unpack(body.packed().cpu())).to(self.device)
         count = max(min(self.batch, -(-len(drive) // self.workers)), 1)
         parts = [drive.slice(start, start + count) for start in range(0, len(drive), count)]
+        with self._first:
+            if self._pool is None:  # the first call fills the source's cache, which the others then only read
+                made = [self.renderer(self.source, part) for part in parts]
+                self._pool = ThreadPoolExecutor(self.workers, "render", initializer=torch.set_num_threads, initargs=(1,))
+                return torch.cat(made)
         if self.workers == 1 or len(parts) < 2:
-            return torch.cat([self.renderer(self.source, part) for part in parts])
-        if self._pool is None:  # the first batch fills the source's cache, which the others then only read
-            self._pool = ThreadPoolExecutor(self.workers, "render", initializer=torch.set_num_threads, initargs=(1,))
             return torch.cat([self.renderer(self.source, part) for part in parts])
         return torch.cat(list(self._pool.map(self._draw, parts)))
 

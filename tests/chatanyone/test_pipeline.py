@@ -14,9 +14,9 @@ from torch import Tensor
 
 from chatanyone import timebase
 from chatanyone.errors import StreamClosed
-from chatanyone.pipeline import AvatarPipeline, Frame, PipelineState, Strengths
+from chatanyone.pipeline import MOTION_AHEAD, AvatarPipeline, Frame, PipelineState, Stages, Strengths
 from motion.types import BodyMotion, FaceMotion
-from tests.helpers.stages import stand_ins
+from tests.helpers.stages import FlatScene, stand_ins
 
 RATES = [pytest.param(Fraction(r), id=r) for r in ("25", "30", "30000/1001")]
 
@@ -57,16 +57,33 @@ def test_run_is_step_and_flush() -> None:
 
 
 def test_motion_of_later_frames_is_made_while_earlier_ones_are_drawn() -> None:
+    """Of two passes that have frames and one more: passes that only hear take no place in the queue."""
     moved: list[int] = []
     pipeline = AvatarPipeline(stand_ins(), on_motion=lambda face, body: moved.append(len(face.expression)))
     frames = pipeline.run(_speech(16_000), pipeline.init(None))
     next(frames)
-    first, end_s = moved[0], time.monotonic() + 10
-    while sum(moved) == first and time.monotonic() < end_s:
+    end_s = time.monotonic() + 10
+    while len(moved) < 2 + MOTION_AHEAD and time.monotonic() < end_s:
         time.sleep(0.01)
-    assert sum(moved) > first
+    assert len(moved) == 2 + MOTION_AHEAD
     frames.close()  # type: ignore[attr-defined]  # and no thread outlives the loop
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+def test_two_passes_are_drawn_side_by_side() -> None:
+    """Each waits until another is being drawn, too; and the film is the same."""
+    pipeline, speech = AvatarPipeline(stand_ins()), _speech(9_600)  # 18 frames, six passes
+    wanted, both = _play(pipeline, speech, 533), threading.Barrier(2, timeout=5)
+
+    class Together(FlatScene):
+        workers = 2
+
+        def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+            both.wait()
+            return super().__call__(face, body)
+
+    beside = AvatarPipeline(Stages(*stand_ins()[:3], Together))
+    np.testing.assert_array_equal(list(beside.run(speech, beside.init(None))), wanted)
 
 
 def test_frames_show_their_own_moment() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatanyone.prefetch import ahead
+from chatanyone.prefetch import ahead, side_by_side
 
 
 def test_order_is_kept() -> None:
@@ -45,3 +45,40 @@ def test_leaving_early_stops_the_maker() -> None:
         assert index == 0
         break
     assert threading.active_count() == before
+
+
+def test_side_by_side_keeps_order_and_overlaps() -> None:
+    """Two at a time: each waits until the other has begun, so one after the other would never end."""
+    both = threading.Barrier(2, timeout=5)
+
+    def make(index: int) -> int:
+        both.wait()
+        return 10 * index
+
+    assert list(side_by_side(make, range(6), 2)) == [0, 10, 20, 30, 40, 50]
+
+
+def test_side_by_side_takes_no_more_than_it_makes() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for index in range(100):
+            taken.append(index)
+            yield index
+
+    made = side_by_side(lambda index: index, items(), 3)
+    assert next(made) == 0 and len(taken) == 3
+    made.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("side")]
+
+
+def test_side_by_side_raises_in_order() -> None:
+    def make(index: int) -> int:
+        if index == 1:
+            raise ValueError("the second one is broken")
+        return index
+
+    made = side_by_side(make, range(4), 2)
+    assert next(made) == 0
+    with pytest.raises(ValueError, match="second one"):
+        next(made)
