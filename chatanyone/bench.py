@@ -136,8 +136,8 @@ def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_p
     loaded = time.perf_counter()
     portrait = _portrait(config, image)
     prepared = time.perf_counter()
-    report = measure(stages, portrait, _speech(seconds), config, where,
-                     model_loading_s=loaded - start, portrait_s=prepared - loaded)
+    report = measure(stages, portrait, _speech(seconds), config, where, model_loading_s=loaded - start,
+                     portrait_s=prepared - loaded, counted=build.stages(config, compiled=False))
     report = replace(report, onnx=exported)
     print(table(report))
     if exported:
@@ -148,15 +148,17 @@ def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_p
 
 
 def measure(stages: Stages, portrait: Any, speech: NDArray[np.float32], config: Config, where: torch.device,
-            model_loading_s: float = 0.0, portrait_s: float = 0.0) -> Report:
-    """Times the stages of one run, one after another; then a film as users make it; counts arithmetic in a third run."""
+            model_loading_s: float = 0.0, portrait_s: float = 0.0, counted: Stages | None = None) -> Report:
+    """Times the stages of one run, one after another; then a film as users make it; counts arithmetic in a third run, of
+    `counted`: the stages with all nets in torch, which can count."""
     watch = Stopwatch(where)
     with _timed_parts(_nets_of_scene(stages, portrait), watch):
         _timed_run(stages, portrait, speech, config, watch)
     wall_s, frames = _film(stages, portrait, speech, config)
     names = sorted({name for _, spent in watch.rounds for name in spent}, key=_order)
-    gflop = _gflop(stages, portrait, speech[:timebase.SAMPLE_RATE_HZ], config)
-    parameters = _parameters(stages, portrait)
+    counted = counted or stages
+    gflop = _gflop(counted, portrait, speech[:timebase.SAMPLE_RATE_HZ], config)
+    parameters = _parameters(counted, portrait)
     ran = [name for name in names if name.startswith("render/")]
     if ran:  # nets that are switched off do not count
         parameters["render"] = sum(parameters.get(name, 0) for name in ran)

@@ -45,16 +45,18 @@ def pipeline(config: Config, on_motion: Callable[[FaceMotion, BodyMotion], None]
     return AvatarPipeline(stages(config), config.media.rate, on_motion=on_motion)
 
 
-def stages(config: Config) -> Stages:
-    """Every stage of the engine."""
+def stages(config: Config, compiled: bool = True) -> Stages:
+    """Every stage of the engine; compiled: on a CPU the motion nets run in ONNX Runtime."""
+    from chatanyone.runtime import compile_motion
     from chatanyone.stages import ExpressionStage, GestureStage, SpeechStage
 
     where, template = device(config), head_template(config)
     speech = speech_features(config, where)
-    return Stages(
-        SpeechStage(speech),
-        ExpressionStage(face_sampler(config, speech.feature_dim, where, getattr(speech.encoder, "curves", None))),
-        GestureStage(body_sampler(config, speech.feature_dim, where), template), scene_maker(config, template, where))
+    face = face_sampler(config, speech.feature_dim, where, getattr(speech.encoder, "curves", None))
+    if compiled and where.type == "cpu":
+        compile_motion(speech, getattr(face, "sampler", face))  # with a manifold before it, it is inside
+    gesture = GestureStage(body_sampler(config, speech.feature_dim, where), template)
+    return Stages(SpeechStage(speech), ExpressionStage(face), gesture, scene_maker(config, template, where))
 
 
 def device(config: Config) -> torch.device:

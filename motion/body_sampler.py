@@ -75,9 +75,10 @@ class BodySampler:
         while self._ready(state):
             motion, state = self._hop(state)
             parts.append(motion)
-        joined = torch.cat(parts) if parts else torch.zeros(0, BODY_DIM, device=state.features.device)
+        if not parts:
+            return BodyMotion.unpack(torch.zeros(0, BODY_DIM, device=state.features.device)), state
         groups = dict(zip(BODY_GROUPS, state.groups.tolist()))
-        return scale_body(BodyMotion.unpack(joined), gesture=state.gesture, groups=groups), state
+        return scale_body(BodyMotion.unpack(torch.cat(parts)), gesture=state.gesture, groups=groups), state
 
     def flush(self, state: BodyState) -> tuple[BodyMotion, BodyState]:
         """The last frames, for which keypoints came: the last keypoints and feature are held until the hop is full."""

@@ -229,8 +229,9 @@ class FaceSampler:
 
     def _finish(self, hops: list[Tensor], state: FaceState) -> FaceMotion:
         """Hops in motion's own units; brows evened, correction (a person's own brows), resting face and dials applied."""
-        motion = self.denoiser.denormalise(torch.cat(hops) if hops else state.previous[:0])
-        return finished(motion, state)
+        if not hops:
+            return FaceMotion.unpack(state.previous[:0])
+        return finished(self.denoiser.denormalise(torch.cat(hops)), state)
 
     @staticmethod
     def _received(state: FaceState) -> int:

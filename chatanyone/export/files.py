@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from chatanyone.errors import ChatAnyoneError
 from chatanyone.export.graphs import Graph
 
-LEAST_OPSET, MOST_OPSET = 17, 20  # 17 brings layer normalisation; torch's tracing exporter ends at 20
+LEAST_OPSET, OPSET, MOST_OPSET = 17, 18, 20  # 17 brings layer normalisation; torch's tracing exporter ends at 20
 TOLERANCE = 3e-4  # of an output's largest number: float32 sums in another order, through at most six blocks
 SILENT = 1e-9  # an output below it counts as zero
 Array = NDArray[Any]
@@ -39,17 +40,13 @@ def write(graph: Graph, path: Path, opset: int, metadata: Mapping[str, str]) -> 
 
     ports = (*graph.inputs, *graph.outputs)
     axes = {port.name: {index: axis for index, axis in enumerate(port.axes) if isinstance(axis, str)} for port in ports}
-    tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                graph.module.eval(), tuple(graph.random_inputs(0)), str(path), opset_version=opset,
-                input_names=[port.name for port in graph.inputs], output_names=[port.name for port in graph.outputs],
-                dynamic_axes={name: named for name, named in axes.items() if named}, **tracing)  # type: ignore[arg-type]
-        except (RuntimeError, ValueError, TypeError, ImportError) as error:
-            raise ExportError(f"torch {torch.__version__} cannot export '{graph.name}' with opset {opset}: "
-                              f"{_first_sentence(error)}") from error
+    named = {name: varying for name, varying in axes.items() if varying}
+    try:
+        traced(graph.module.eval(), tuple(graph.random_inputs(0)), str(path), [port.name for port in graph.inputs], opset,
+               output_names=[port.name for port in graph.outputs], dynamic_axes=named)
+    except (RuntimeError, ValueError, TypeError, ImportError) as error:
+        raise ExportError(f"torch {torch.__version__} cannot export '{graph.name}' with opset {opset}: "
+                          f"{_first_sentence(error)}") from error
     model = onnx.load(str(path))
     for key, value in metadata.items():
         entry = model.metadata_props.add()
@@ -68,18 +65,35 @@ def write(graph: Graph, path: Path, opset: int, metadata: Mapping[str, str]) -> 
         raise ExportError(f"onnx refuses the graph of '{graph.name}': {_first_sentence(error)}") from error
 
 
+def traced(module: torch.nn.Module, inputs: tuple[Tensor, ...], target: str | io.BytesIO, names: list[str],
+           opset: int = OPSET, **options: Any) -> None:
+    """A module as it runs on `inputs`, written by torch's tracing exporter, which is in every torch and warns of its age."""
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, inputs, target, opset_version=opset, input_names=names, **options)  # type: ignore[arg-type]
+
+
 def session(path: Path, threads: int = 1) -> Any:
     """The file in ONNX Runtime, on the CPU."""
+    try:
+        return opened(str(path), threads)
+    except Exception as error:  # its exceptions have no common base of their own
+        import onnxruntime
+
+        raise ExportError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path.name}: "
+                          f"{_first_sentence(error)}") from error
+
+
+def opened(source: str | bytes, threads: int = 1) -> Any:
+    """A file, by path or content, in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base of their own
-        raise ExportError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path.name}: "
-                          f"{_first_sentence(error)}") from error
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def run(net: Any, graph: Graph, inputs: list[Tensor]) -> list[Array]:

@@ -26,7 +26,7 @@ class ReferenceGraph(nn.Module):
         self.net = net
 
     def forward(self, expression: Tensor) -> Tensor:
-        return _stacked(self.net.encode_reference(expression))
+        return stacked(self.net.encode_reference(expression))
 
 
 class WindowGraph(nn.Module):
@@ -43,7 +43,7 @@ class WindowGraph(nn.Module):
         context = self.net.encode(audio, previous, frames=self.frames, audio_first=self.first, controls=controls,
                                   style=StyleRange(style_expression, style_pose), keep=keep)
         anchor = self.net.normalise(anchor_motion(self.encoder.curves(audio[:, -self.first:]), style_expression))
-        return _stacked(context.audio), _stacked(context.previous), context.style, context.controls, anchor
+        return stacked(context.audio), stacked(context.previous), context.style, context.controls, anchor
 
 
 class StepGraph(nn.Module):
@@ -71,7 +71,7 @@ class StepGraph(nn.Module):
         H, R = self.self_bias.shape[0], reference.shape[4]
         hidden = torch.where(keep_reference, 0.0, float("-inf"))[:, None, None, None].expand(B, H, T, R)
         bias = torch.cat([hidden, self.self_bias.expand(B, H, T, T)], dim=-1)
-        context = FaceContext(_pairs(audio), self.audio_bias, _pairs(previous), self.previous_bias, _pairs(reference), bias,
+        context = FaceContext(pairs(audio), self.audio_bias, pairs(previous), self.previous_bias, pairs(reference), bias,
                               style, controls)
         x_0 = self.net.denoise(noisy, timestep, context)
         return x_0 + self.weight * (anchor - x_0)
@@ -90,7 +90,7 @@ class BodyGraph(nn.Module):
         keys, values = list(cache[:, 0].unbind(0)), list(cache[:, 1].unbind(0))
         body, after = self.net(keypoints, audio, code, audio_first=-self.net.audio_past, cache=BodyCache(keys, values),
                                filled=position)
-        return body.delta, body.hands, _stacked(list(zip(after.keys, after.values))), position + face.shape[1]
+        return body.delta, body.hands, stacked(list(zip(after.keys, after.values))), position + face.shape[1]
 
 
 def face_graphs(sampler: FaceSampler, encoder: AudioEncoder) -> list[Graph]:
@@ -165,11 +165,11 @@ def _face_constants(sampler: FaceSampler) -> dict[str, object]:
         "style_expression": LIVELY.expression.tolist(), "style_pose": LIVELY.pose.tolist()}
 
 
-def _stacked(pairs: list[KeyValue]) -> Tensor:
+def stacked(pairs: list[KeyValue]) -> Tensor:
     """Keys and values of each block → ``[L, 2, B, H, S, D / H]``."""
     return torch.stack([torch.stack(pair) for pair in pairs])
 
 
-def _pairs(stacked: Tensor) -> list[KeyValue]:
-    """Inverse of `_stacked`."""
+def pairs(stacked: Tensor) -> list[KeyValue]:
+    """Inverse of `stacked`."""
     return [(pair[0], pair[1]) for pair in stacked.unbind(0)]

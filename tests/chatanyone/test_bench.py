@@ -59,7 +59,7 @@ def test_latency_is_what_the_stages_hold_back(report: bench.Report) -> None:
 
 def test_command_prints_a_table_and_writes_json(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(build, "stages", lambda config: stand_ins(config.media.rate, config.media.width_height))
+    monkeypatch.setattr(build, "stages", lambda config, compiled=True: stand_ins(config.media.rate, config.media.width_height))
     monkeypatch.setattr(bench, "_portrait", lambda config, image: plain_portrait())
     assert cli.main(["bench", "--seconds", "1", "--json", str(tmp_path / "b.json"), "--device", "cpu"]) == 0
     said, stored = capsys.readouterr().out, json.loads((tmp_path / "b.json").read_text())
