@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from chatanyone.checkpoints import load_weights
-from chatanyone.config import LIVE_SPEECH, RANDOM, SHIPPED, Config
+from chatanyone.config import LIVE_SPEECH, LOOPY, RANDOM, SHIPPED, Config
 from chatanyone.errors import CheckpointError, ConfigError
 from chatanyone.pipeline import AvatarPipeline, Stages, Strengths
 from motion.types import BodyMotion, FaceMotion
@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
     "face": dict(width=20, depth=1, heads=2, ratio=2),
     "live_speech_portraits": dict(mouth_width=16, mouth_layers=2, pose_width=8, pose_layers=2, pose_condition=8, pose_skip=8,
                                   bank=32),
+    "loopy": dict(width=20, depth=1, heads=2, ratio=2, segments=3, embeddings=4),
     "body": dict(width=16, depth=1, heads=2, ratio=2),
     "render": dict(features=8, motion=8, generator=8, face=8),
 }
@@ -124,11 +125,14 @@ def face_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Ca
 
 
 def diffusion_sampler(config: Config, audio_dim: int, where: torch.device, anchor: Callable[..., Any] | None) -> Any:
+    """ChatAnyone's face net, or Loopy's, which is the same with a long past."""
     from motion.face import FaceDenoiser
+    from motion.loopy.net import LoopyDenoiser
     from motion.sampler import FaceSampler
 
-    net = _net(FaceDenoiser, "face", config.motion.face_weights, where, {"audio_dim": audio_dim})
-    motion = config.motion
+    motion, given = config.motion, {"audio_dim": audio_dim}
+    net = (_net(LoopyDenoiser, "loopy", str(motion.loopy_weights), where, given) if motion.backend == LOOPY else
+           _net(FaceDenoiser, "face", motion.face_weights, where, given))
     return FaceSampler(net, steps=motion.steps, anchor=anchor, anchor_weight=motion.anchor,
                        guidance_audio=motion.guidance_audio, guidance_style=motion.guidance_style)
 

@@ -27,7 +27,7 @@ from chatanyone.live_config import LiveConfig
 # Values of a `weights` setting that are not a path.
 SHIPPED = "shipped"  # the file inside the package
 RANDOM = "random"  # untrained nets of the sizes given beside it; for tests
-DIFFUSION, LIVE_SPEECH = BACKENDS = ("diffusion", "live_speech_portraits")  # what moves face and head
+DIFFUSION, LIVE_SPEECH, LOOPY = BACKENDS = ("diffusion", "live_speech_portraits", "loopy")  # what moves face and head
 # Groups of movement that have a strength of their own, with its range; the same as in `motion.style`.
 GROUPS = {"mouth": (0, 2), "brows": (-2, 2), "eyes": (0, 2), "cheeks": (0, 2), "head": (-2, 2), "shoulders": (0, 2),
           "hands": (0, 2)}
@@ -74,9 +74,10 @@ class AudioConfig:
 class MotionConfig:
     """From speech to face, head, body and hands."""
 
-    backend: str = DIFFUSION  # of face and head: diffusion (ChatAnyone's) | live_speech_portraits
+    backend: str = DIFFUSION  # of face and head: diffusion (ChatAnyone's) | live_speech_portraits | loopy
     face_weights: str = SHIPPED  # of the diffusion backend: shipped, random, or a path
     lsp_weights: str = SHIPPED  # of Live Speech Portraits: shipped, random, or a path
+    loopy_weights: str | None = None  # of Loopy: a path, or random; none ship (docs/backends.md)
     pose_sigma: float = 1.5  # of Live Speech Portraits: how much chance moves the head, 0 to 2
     body_weights: str = SHIPPED  # shipped, random, or a path
     steps: int = 5  # denoiser passes per window
@@ -93,6 +94,9 @@ class MotionConfig:
 
     def __post_init__(self) -> None:
         _one_of("motion.backend", self.backend, BACKENDS)
+        if self.backend == LOOPY and self.loopy_weights in (None, "", SHIPPED):
+            raise ConfigError("motion.backend is loopy, so motion.loopy_weights must be the path of weights made with "
+                              "'chatanyone train motion-loopy'; none ship")
         _between("motion.pose_sigma", self.pose_sigma, 0, 2)
         _between("motion.steps", self.steps, 1, 100)
         _between("motion.anchor", self.anchor, 0, 1)

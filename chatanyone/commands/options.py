@@ -41,8 +41,8 @@ def add_manner_options(verb: argparse.ArgumentParser) -> None:
 
 def add_backend_option(verb: argparse.ArgumentParser) -> None:
     """Which net moves face and head."""
-    verb.add_argument("--backend", choices=("diffusion", "live_speech_portraits"),
-                      help="what moves face and head from speech (diffusion)")
+    verb.add_argument("--backend", choices=("diffusion", "live_speech_portraits", "loopy"),
+                      help="what moves face and head from speech (diffusion); loopy needs motion.loopy_weights in --config")
 
 
 def _intensity(text: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from chatanyone import build
 from chatanyone.checkpoints import read_info
-from chatanyone.config import LIVE_SPEECH, RANDOM, Config
+from chatanyone.config import LIVE_SPEECH, LOOPY, RANDOM, Config
 
 ROOT = Path(__file__).resolve().parents[2]
 # What no film depends on.
@@ -65,11 +65,12 @@ def engine_key(config: Config) -> dict[str, Any]:
 def weights_hashes(config: Config) -> dict[str, str]:
     """Kind → SHA-256 of the tensors in use."""
     given = {"audio_encoder": config.audio.weights, "body": config.motion.body_weights, "render": config.render.weights}
-    live = config.motion.backend == LIVE_SPEECH
-    if live or config.audio.manifold:
+    motion = config.motion
+    own = {LIVE_SPEECH: ("live_speech_portraits", motion.lsp_weights), LOOPY: ("loopy", str(motion.loopy_weights))}
+    kind, weights = own.get(motion.backend, ("face", motion.face_weights))
+    given[kind] = weights
+    if config.audio.manifold:
         given["live_speech_portraits"] = config.motion.lsp_weights
-    if not live:
-        given["face"] = config.motion.face_weights
     return {kind: weights if weights == RANDOM else read_info(build.weights_path(kind, weights)).sha256
             for kind, weights in given.items()}
 

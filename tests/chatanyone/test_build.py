@@ -72,7 +72,8 @@ def test_another_seed_moves_differently(
 
 
 @pytest.mark.parametrize("changes", [{"motion.backend": "live_speech_portraits"}, {"audio.manifold": 1.0},
-                                     {"motion.backend": "live_speech_portraits", "audio.manifold": 0.5}])
+                                     {"motion.backend": "live_speech_portraits", "audio.manifold": 0.5},
+                                     {"motion.backend": "loopy"}, {"motion.backend": "loopy", "audio.manifold": 0.5}])
 def test_other_motion_gives_the_same_bits_in_pieces_too(changes: dict[str, Any], portrait: Portrait, speech: Tensor) -> None:
     """Backend and manifold behind the engine: whole, and in pieces with the state saved between."""
     stages = build.stages(load_config(CONFIGS / "debug.yaml", {"threads": None, **changes}))

@@ -43,4 +43,5 @@ def test_the_engine_key_tells_settings_that_matter(repository: Path) -> None:
              for backend in BACKENDS}
     assert kinds["diffusion"] - kinds["live_speech_portraits"] == {"face"}
     assert kinds["live_speech_portraits"] - kinds["diffusion"] == {"live_speech_portraits"}
+    assert kinds["loopy"] - kinds["diffusion"] == {"loopy"} and "face" not in kinds["loopy"]
     assert code_hash() == code_hash() and module_hash(lips) != module_hash(pixels)

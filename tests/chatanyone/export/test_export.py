@@ -131,7 +131,8 @@ def test_settings_that_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.Mo
         export.export_onnx(tmp_path / "onnx", flame)
     with pytest.raises(ChatAnyoneError, match="audio.backend is whisper, but only the compact encoder"):
         export.export_onnx(tmp_path / "onnx", load_config(None, {"audio.backend": "whisper"}))
-    for changes in ({"motion.backend": "live_speech_portraits"}, {"audio.manifold": 0.5}):
+    for changes in ({"motion.backend": "live_speech_portraits"}, {"audio.manifold": 0.5},
+                    {"motion.backend": "loopy", "motion.loopy_weights": "loopy.safetensors"}):
         with pytest.raises(ChatAnyoneError, match="only the diffusion backend without the manifold can be exported"):
             export.export_onnx(tmp_path / "onnx", load_config(None, changes))
     monkeypatch.setattr(export, "find_spec", lambda name: None)
