@@ -17,7 +17,7 @@ INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 3
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 CHEEKS = (50, 280, 205, 425)
 LEAST_OPEN, LEAST_HEIGHT = 0.14, 6.0  # mean height of the opening ÷ its width, and in px: less shows no more than a glint
-LEAST_SHARE = 0.25  # of the opening that is teeth
+LEAST_SHARE = 0.12  # of the opening that is teeth
 BRIGHT, LIT = 0.6, 0.8  # of the cheeks' luminance: a pixel of a tooth, and half of them; in the lips' shade teeth are no model
 REACH = 0.12  # of the mouth's width: how far colours are continued
 _LUMINANCE = np.array([0.3, 0.59, 0.11], np.float32)
@@ -57,7 +57,8 @@ def pictured_teeth(image: Tensor, face: Tensor) -> PicturedTeeth | None:
     x, y = face[list(CHEEKS), :2].long().T.numpy()
     bright = picture @ _LUMINANCE
     bright /= max(float(bright[y, x].mean()), 0.05)
-    teeth = _enamel(picture, bright, opening, mouth & ~opening)
+    red = (picture[..., 0] - picture[..., 1]) / np.maximum(picture.sum(-1), 0.05)
+    teeth = _enamel(bright, red, opening, mouth & ~opening, float(red[y, x].mean()))
     if teeth.sum() < LEAST_SHARE * opening.sum() or float(np.median(bright[teeth])) < LIT:
         return None
     colour, sure = _continued(picture, teeth, REACH * width)
@@ -72,11 +73,11 @@ def _filled(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bo
     return mask > 0
 
 
-def _enamel(picture: NDArray[np.float32], bright: NDArray[np.float32], opening: NDArray[np.bool_], lips: NDArray[np.bool_],
-            ) -> NDArray[np.bool_]:
-    """Inside the lips, less red than they are, and bright."""
-    red = (picture[..., 0] - picture[..., 1]) / np.maximum(picture.sum(-1), 0.05)
-    whiter = red < 0.5 * (float(np.median(red[lips])) + float(np.percentile(red[opening], 5)))
+def _enamel(bright: NDArray[np.float32], red: NDArray[np.float32], opening: NDArray[np.bool_], lips: NDArray[np.bool_],
+            cheeks: float) -> NDArray[np.bool_]:
+    """Inside the lips, less red than they and the cheeks are, and bright."""
+    between = 0.5 * (float(np.median(red[lips])) + float(np.percentile(red[opening], 5)))
+    whiter = red < min(between, cheeks)
     found = (opening & whiter & (bright > BRIGHT)).astype(np.uint8)
     return cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
 
