@@ -32,6 +32,7 @@ class ArmRig:
         self.hand, self.size = hand, portrait.shoulder_width_px
         self.elbow_index = BODY_KEYPOINTS.index(f"elbow{SIDES[hand.side].capitalize()}")
         self.elbow, self.wrist = portrait.body[self.elbow_index, :2], hand.control[0]
+        self.shoulder = portrait.body[BODY_KEYPOINTS.index(f"shoulder{SIDES[hand.side].capitalize()}"), :2]
         self.control = torch.cat([self._edges(self.elbow[None], self.wrist[None])[0], hand.control])
 
     def drive(self, body: Tensor, points: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class ArmRig:
         W, H = portrait.size
         hand = self.hand.mask if self.hand.mask is not None else hand_silhouette((H, W), points, 0.9)
         radius = self.size * ELBOW_RADIUS, self.size * WRIST_RADIUS
-        return Arm(self.elbow.numpy(), self.wrist.numpy(), radius, hand & ~other, other)
+        return Arm(self.shoulder.numpy(), self.elbow.numpy(), self.wrist.numpy(), radius, hand & ~other, other)
 
 
 def arm_layers(portrait: Portrait, hands: list[HandRig]) -> tuple[list[ArmRig], list[Limb], Tensor | None]:

@@ -22,19 +22,24 @@ Bits = NDArray[np.bool_]  # [H, W]
 # Along the forearm, 0 the elbow, 1 the wrist: the layer fades in, is whole; from there the body fades out behind it.
 APPEAR, WHOLE, GONE = 0.0, 0.2, 0.4
 CORE, REACH = 0.45, 1.5  # of the forearm's radius: surely arm, surely not
+COVERED = 0.7  # of the forearm's radius between elbow and hand: the hand lies before the elbow
+SURE, FRONT = 0.45, 0.4  # so much nearer to one bone: its own; of the forearm's radius: surely before the upper arm
+CREASE, SEAM = 14, 4  # px at 512 wide: how far from the middle the two may meet, and how softly
+PAST = 2.0  # how much farther what lies past a bone's end counts as
 BAND = 5  # px at 512 wide: half of the band in which alpha is solved
 CREVICE = 5  # px at 512 wide: gaps in a hand narrower than twice this belong to it when the body behind is continued
 MARGIN, FEATHER = 3, 1.5  # px at 512 wide: how far beyond a hand the body is made anew, and how softly that ends
-BEHIND = 2  # px at 512 wide: how far a hand's colours spread; its own have been taken off already
+BEHIND = 4  # px at 512 wide: how far a hand's colours spread; its own have been taken off already
 ISLAND = 400  # px at 512 wide: smaller pieces of body, cut off by the hand, go with it
 ROUNDS = 2  # of GrabCut
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One forearm with its hand, px. radius: at elbow and wrist; hand: ``[H, W]`` which pixels are the hand; other:
-    ``[H, W]`` what is surely something else (the face, the other hand)."""
+    """One forearm with its hand, px. shoulder: where the upper arm comes from; radius: at elbow and wrist; hand: ``[H, W]``
+    which pixels are the hand; other: ``[H, W]`` what is surely something else (the face, the other hand)."""
 
+    shoulder: NDArray[np.float32]
     elbow: NDArray[np.float32]
     wrist: NDArray[np.float32]
     radius: tuple[float, float]
@@ -52,8 +57,9 @@ class Layers:
 
 def take_off(image: Image, matte: Mask, foreground: Image, plate: Image, arms: list[Arm]) -> Layers:
     """Layers that, laid over `plate` in order (body, arms), give `image` back."""
-    mattes = [_limb_matte(image, matte, arm) for arm in arms]
-    ramps = [_along(arm, matte.shape) for arm in arms]
+    bytes_ = (image * 255).round().astype(np.uint8)
+    mattes = [_limb_matte(bytes_, matte, arm) for arm in arms]
+    ramps = [_along(bytes_, arm) for arm in arms]
     body, picture = _body(matte, foreground, plate, mattes, ramps)
     layers = []
     for alpha, ramp in zip(mattes, ramps):
@@ -97,12 +103,11 @@ def _behind(foreground: Image, matte: Mask, covered: Bits) -> tuple[Image, Mask]
     alpha = membrane(np.repeat(np.where(known, matte, 0)[..., None], 3, 2).astype(np.float32), known)[..., 0]
     alpha = np.where(known, matte, _smooth((alpha - 0.4) / 0.2)).astype(np.float32)
     unknown = np.maximum(covered.astype(np.float32), (matte < 0.95).astype(np.float32))
-    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_), spread=BEHIND), alpha
+    return background_plate(foreground, unknown, np.ones(matte.shape, np.bool_), spread=BEHIND, texture=False), alpha
 
 
-def _limb_matte(image: Image, matte: Mask, arm: Arm) -> Mask:
-    """Alpha of forearm and hand."""
-    picture = (image * 255).round().astype(np.uint8)
+def _limb_matte(picture: NDArray[np.uint8], matte: Mask, arm: Arm) -> Mask:
+    """Alpha of forearm and hand, and of what looks like them beside them."""
     limb = _segment(picture, matte, arm)
     radius = max(round(BAND * matte.shape[1] / 512), 1)
     inner = cv2.erode(limb.astype(np.uint8), _disc(radius), borderValue=1) > 0
@@ -147,15 +152,53 @@ def _capsule(arm: Arm, shape: tuple[int, ...], scale: float) -> Bits:
     return out > 0
 
 
-def _along(arm: Arm, shape: tuple[int, ...]) -> Mask:
-    """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them; at least 1 on the hand, whose fingers may point back."""
-    H, W = shape[:2]
+def _along(picture: NDArray[np.uint8], arm: Arm) -> Mask:
+    """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them; at least 1 on the hand, whose fingers may point back; less
+    than `WHOLE` on the upper arm, which looks like the forearm but moves with the body."""
+    H, W = picture.shape[:2]
     y, x = np.mgrid[:H, :W].astype(np.float32) + 0.5
-    bone = (arm.wrist - arm.elbow).astype(np.float32)
-    along = ((x - arm.elbow[0]) * bone[0] + (y - arm.elbow[1]) * bone[1]) / max(float(bone @ bone), 1.0)
     radius = max(round(BAND * W / 512), 1)
     hand = cv2.GaussianBlur(cv2.dilate(arm.hand.astype(np.float32), _disc(2 * radius)), (0, 0), radius / 2)
-    return np.asarray(np.maximum(along, hand), np.float32)
+    if _distance(arm.hand, arm.elbow) < COVERED * arm.radius[0]:  # a forearm that points at the viewer hides the upper arm
+        return np.asarray(np.maximum(_on_bone(x, y, arm.elbow, arm.wrist)[0], hand), np.float32)
+    close = cv2.GaussianBlur(cv2.dilate(arm.hand.astype(np.float32), _disc(round(radius / 2))), (0, 0), radius / 4)
+    along, forearm = _before_upper_arm(picture, x, y, arm)
+    beside = WHOLE + forearm / (SEAM * W / 512) * (GONE - WHOLE)
+    return np.asarray(np.maximum(np.minimum(np.maximum(along, hand), beside), close), np.float32)
+
+
+def _before_upper_arm(picture: NDArray[np.uint8], x: Mask, y: Mask, arm: Arm) -> tuple[Mask, Mask]:
+    """Along the forearm, and px from where it meets the upper arm, positive on the forearm. Bones tell which is which away
+    from there; where the border is, an edge of the picture tells, found by watershed (Meyer 1992)."""
+    along, forearm = _on_bone(x, y, arm.elbow, arm.wrist)
+    side = float(_on_bone(arm.shoulder[0], arm.shoulder[1], arm.elbow, arm.wrist)[1])
+    radius = arm.radius[0] + np.clip(along, 0, 1) * (arm.radius[1] - arm.radius[0])
+    away, upper = np.abs(forearm), np.abs(_on_bone(x, y, arm.shoulder, arm.elbow)[1]) * (radius / arm.radius[0])
+    labels = np.where(away < upper, 1, 2).astype(np.int32)
+    near = np.abs(upper - away) < 2 * CREASE * picture.shape[1] / 512
+    labels[near & (away > SURE * upper) & (upper > SURE * away)] = 0
+    labels[(away < FRONT * radius) | ((forearm * side < 0) & (along > 0) & (along < 1)) | arm.hand] = 1
+    cv2.watershed(picture, labels)
+    inside = (labels == 1).astype(np.uint8)
+    signed = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    return along, np.asarray(cv2.GaussianBlur(signed, (0, 0), 2.0), np.float32)
+
+
+def _distance(mask: Bits, point: NDArray[np.float32]) -> float:
+    """Px from a point to the nearest pixel of a mask."""
+    rows, columns = mask.nonzero()
+    return float(np.hypot(columns + 0.5 - point[0], rows + 0.5 - point[1]).min()) if len(rows) else np.inf
+
+
+def _on_bone(x: Mask, y: Mask, start: NDArray[np.float32], end: NDArray[np.float32]) -> tuple[Mask, Mask]:
+    """For places: how far along a bone, 0 start, 1 end, and beyond them; and px away from it, with the sign of the side, of
+    which those beyond its end count `PAST` times."""
+    bone = (end - start).astype(np.float32)
+    length = max(float(np.hypot(*bone)), 1.0)
+    along = ((x - start[0]) * bone[0] + (y - start[1]) * bone[1]) / length
+    across = ((x - start[0]) * bone[1] - (y - start[1]) * bone[0]) / length
+    away = np.hypot(across, np.minimum(along, 0) + PAST * np.maximum(along - length, 0))
+    return along / length, np.copysign(away, across)
 
 
 def _smooth(x: Mask) -> Mask:

@@ -24,6 +24,7 @@ _PRIOR = 2e-3  # weight of the coarse mask inside the unknown band
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
 _PALM = (0, 1, 5, 9, 13, 17)
 ARM = 0.8  # of the palm's length: thickness of an arm's core
+UPPER_ARM = 0.7  # of half its length: thickness of an upper arm that the networks' mask is trusted in
 _STEPS = 150  # conjugate gradient steps; the start is a guided filter's answer, so few are needed
 
 
@@ -60,7 +61,7 @@ def coarse_mask(image: NDArray[np.uint8], hints: Hints) -> NDArray[np.bool_]:
         vote = np.maximum(vote, _hull(vote.shape, points))
     person = _attached(vote, hints) > 0.5
     for points in hints.hands:
-        person = _trim_hand(person, points)
+        person = _trim_hand(person, points, hints.arms)
     return _without_pinholes(with_arms(person, hints), vote)
 
 
@@ -104,8 +105,11 @@ def hand_silhouette(shape: tuple[int, int], points: NDArray[np.float32], thickne
     return np.asarray(out > 0, dtype=np.bool_)
 
 
-def _trim_hand(person: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The networks see a hand as a blob; near it only the hand itself, the arm behind the wrist and the torso stay."""
+def _trim_hand(
+    person: NDArray[np.bool_], points: NDArray[np.float32], arms: tuple[NDArray[np.float32], ...],
+) -> NDArray[np.bool_]:
+    """The networks see a hand as a blob; near it only the hand itself, the arms, what is behind the wrist and the torso
+    stay."""
     H, W = person.shape
     length = _palm_length(points)
     hand = hand_silhouette((H, W), points, 1.0)
@@ -114,7 +118,11 @@ def _trim_hand(person: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArra
     rows, columns = np.mgrid[:H, :W]
     wrist, forward = points[0, :2], points[9, :2] - points[0, :2]
     behind = (columns - wrist[0]) * forward[0] + (rows - wrist[1]) * forward[1] < 0.15 * length * length
-    keep = ~zone | hand | torso | behind
+    upper = np.zeros((H, W), np.uint8)  # a hand before its own elbow would bite a piece out of the arm
+    for middle, elbow, _ in arms:
+        thickness = max(round(UPPER_ARM * float(np.linalg.norm(middle - elbow))), 1)
+        cv2.line(upper, middle.round().astype(int).tolist(), elbow.round().astype(int).tolist(), 1, thickness)
+    keep = ~zone | hand | torso | behind | (upper > 0)
     return np.asarray((person & keep) | hand, dtype=np.bool_)
 
 

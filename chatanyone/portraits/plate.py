@@ -20,11 +20,11 @@ Mask = NDArray[np.float32]  # [H, W] in [0, 1]
 
 
 def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0,
-                     spread: float = _SPREAD) -> Image:
+                     spread: float = _SPREAD, texture: bool = True) -> Image:
     """``[H, W, 3]``: the picture where neither person nor missing pixels are, a smooth continuation elsewhere.
 
-    real: ``[H, W]`` which pixels the picture has; spread: px at 512 wide beyond the matte that are not trusted either. The
-    continuation carries the grain of the known background.
+    real: ``[H, W]`` which pixels the picture has; spread: px at 512 wide beyond the matte that are not trusted either;
+    texture: mirror the finest detail into the unknown part. The continuation carries the grain of the known background.
     """
     H, W, _ = image.shape
     reach = max(round(W / 512 * spread), 1)  # no person's colour may leak
@@ -38,7 +38,8 @@ def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: i
     filled = coarse.copy()
     filled[inside] = membrane(coarse[inside], known[inside])
     _continue_beyond(filled, real)
-    detail, share = _mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512)
+    detail, share = (_mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512) if texture
+                     else (np.zeros_like(image), np.zeros((H, W), np.float32)))
     filled += detail + _grain(image, known, seed)[..., None] * np.where(known, 0, 1 - share)[..., None]
     weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
     weight = np.where(known, np.clip(2 * weight - 1, 0, 1), 0)[..., None]

@@ -21,8 +21,8 @@ def person() -> tuple[np.ndarray, np.ndarray, np.ndarray, Arm]:
     image[arm] = (0.8, 0.6, 0.5)
     hand = np.zeros((H, W), bool)
     hand[90:106, 96:120] = True
-    return image, matte, arm, Arm(np.array([40.0, 98], np.float32), np.array([96.0, 98], np.float32), (10.0, 8.0), hand,
-                                  np.zeros((H, W), bool))
+    shoulder, elbow, wrist = (np.array(place, np.float32) for place in ((40.0, 44), (40.0, 98), (96.0, 98)))
+    return image, matte, arm, Arm(shoulder, elbow, wrist, (10.0, 8.0), hand, np.zeros((H, W), bool))
 
 
 def test_layers_laid_back_are_the_picture() -> None:
@@ -76,3 +76,22 @@ def test_no_piece_of_a_hand_is_left_behind() -> None:
     image[108:112, 108:114], matte[108:112, 108:114] = (0.7, 0.5, 0.4), 1
     layers = take_off(image, matte, image, np.ones_like(image), [arm])
     assert layers.body[107:120, 106:118, 3].max() < 0.1 and layers.body[60, 60, 3] > 0.99
+
+
+def test_the_upper_arm_stays_with_the_body() -> None:
+    """Bare arms are one colour: taken along with the hand, the upper arm would tear off its sleeve."""
+    image, matte, _, arm = person()
+    image[40:, 30:130] = (0.2, 0.3, 0.6)
+    skin = np.array([0.8, 0.6, 0.5])
+    image[60:136, 44:76] = skin  # the upper arm, hanging
+    for row in range(70, 136):  # the forearm before it, from the elbow at the bottom up to the right
+        left = 58 + (136 - row) * 2 // 5
+        image[row, left:left + 26] = skin
+    hand = np.zeros((H, W), bool)
+    hand[52:74, 82:114] = True
+    image[hand] = skin
+    shoulder, elbow, wrist = (np.array(place, np.float32) for place in ((56, 20), (66, 130), (92, 74)))
+    bent = replace(arm, shoulder=shoulder, elbow=elbow, wrist=wrist, radius=(16.0, 13.0), hand=hand)
+    layers = take_off(image, matte, image, np.ones_like(image), [bent])
+    assert layers.arms[0][64:100, 46:66, 3].max() < 0.05 and layers.arms[0][78:90, 84:100, 3].min() > 0.95
+    assert np.abs(layers.body[64:100, 48:66, :3] - skin).max() < 0.03

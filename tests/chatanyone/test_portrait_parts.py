@@ -215,3 +215,16 @@ def test_an_arm_in_shadow_is_part_of_the_person() -> None:
     arm = np.array([[20, 50], [40, 50], [80, 50]], np.float32)
     mask = with_arms(np.zeros((100, 100), bool), Hints(hand, (hand,), False, arms=(arm,)))
     assert mask[50, 20:80].all() and 28 <= mask[:, 50].sum() <= 38 and not mask[:30].any()
+
+
+def test_a_hand_before_its_elbow_bites_no_piece_out_of_the_arm() -> None:
+    from chatanyone.portraits.matte import _trim_hand
+
+    person = np.zeros((400, 300), bool)
+    person[10:300, 110:190] = True  # an upper arm, hanging, behind a hand that points to the side
+    hand = hand_points()
+    hand[:, :2] = hand[:, 1::-1] * 0.5 + np.array([-10, 140], np.float32)
+    arm = np.array([[150, 150], [150, 290], [hand[0, 0], hand[0, 1]]], np.float32)
+    assert (person & ~_trim_hand(person, hand, ()))[150:290, 110:190].sum() > 50
+    kept = _trim_hand(person, hand, (arm,))
+    assert kept[150:290, 110:190].all() and not kept[:, :20].any()
