@@ -15,13 +15,14 @@ from torch import Tensor
 
 from render.fast import max_filter, mean_filter
 from render.lids import lid_skin, prepare_lids
-from render.mouth import depth_light, enamel_gain, mouth_colours, pictured
+from render.mouth import CORNER, depth_light, enamel_gain, mouth_colours, pictured
 from render.types import Box, Part, RenderDrive, RenderSource, Surface
 from render.warp import draw_surface, identity_flow, sample
 
 EDGE_FEATHER = 3  # fine px over which the mouth's inside meets the lips
 MOUTH_DEPTH = 0.2  # of the face window: where the mouth is darkest
 SEAM, SEAM_SHUT, SEAM_OPEN = 3, 0.12, 0.36  # px; shares of such a square from which the inside shows, and shows wholly
+IN_SLIT = 0.7  # of the lips' colour: what is seen in a slit between them
 LIP_SHADE = 0.02  # of the face window: how far the lips' shade reaches into the mouth
 ZONE = (1.2, 0.25)  # half widths of the mouth: how far its inside can be seen across; and up and down, at least
 SUPERSAMPLE = 2
@@ -51,6 +52,7 @@ def prepare_face(source: RenderSource) -> None:
     source.cache["face_vertices"] = (source.head.trust > 0).nonzero().squeeze(1)
     part = source.head.part
     prepare_lids(source)
+    source.cache["lip_shade"] = _lip_shade(source)
     if source.teeth is not None:
         source.cache["enamel_gain"] = enamel_gain(source.teeth, source.mouth_light)
     source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
@@ -83,6 +85,14 @@ def face_flow(flow: Tensor, source: RenderSource, drive: RenderDrive) -> FaceDra
     inner = _of_control(control, source, box)
     inner[:, 4], inner[:, 7] = part == Part.EYE, attributes[:, 2]
     return FaceDrawing(control, box, part)
+
+
+def _lip_shade(source: RenderSource) -> Tensor:
+    """``[1, 3, 1, 1]``: colour of the lips' middles, in the shade between them."""
+    points = source.face_keypoints[MOUTH][:, :2]
+    middles = torch.stack([points[2] + points[3], points[4] + points[5]]) / 2
+    lips = sample(source.foreground[None], middles.T[None, :, :, None]).mean(2, keepdim=True)
+    return IN_SLIT * lips
 
 
 def _forget_astray(part: Tensor, attributes: Tensor, points: Tensor, box: Box) -> None:
@@ -307,11 +317,12 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     reach = round(side * LIP_SHADE) // 2 * 2 + 1
     share = _halve(inside)
     colour = mouth_colours(fine.part, fine.arch, inward, source.mouth_light, _enlarged(_blurred(share, reach))[:, 0])
-    behind = inside * (fine.part != Part.TEETH)[:, None]
+    behind = inside * ((fine.part != Part.TEETH) | (fine.arch[:, 0].abs() > CORNER))[:, None]
     around = _blurred(_halve(torch.cat([colour * behind, behind], 1)), 2 * reach + 1)  # a tongue has no edge in the dark
     colour = torch.where(behind > 0, _enlarged(around[:, :3] / around[:, 3:].clamp(min=1e-4)), colour)
     wide = _enlarged(_blurred(share, 2 * reach + 1))[:, 0]
-    colour = colour * depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
+    light, clear = depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
+    colour = torch.lerp(source.cache["lip_shade"], colour * light, clear)
     if shown is not None and source.teeth is not None:
         colour = pictured(colour, fine.part, fine.arch, shown, source.teeth, source.cache["enamel_gain"], wide)
     colour = _smooth_inside(colour, inside)

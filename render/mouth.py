@@ -22,9 +22,9 @@ CAVITY = (0.34, 0.16, 0.145)
 TEETH_ACROSS = 15.0  # teeth along half a circle of an arch; of these a broad smile shows eight or nine
 CORNER = 0.9  # radians along the arch, from where the cheek's shadow hides the teeth
 UPWARDS = 0.8  # light on the lower teeth against the upper ones: the lip stands before them
-DEEP, NEAR = 0.65, 1.2  # light behind the upper teeth and on the tongue behind the lower lip: a mouth is no plate
+DEEP, NEAR = 0.9, 1.5  # light behind the upper teeth and on the tongue behind the lower lip: a mouth is no plate
 CORNERS = 0.25  # of that light, lost towards the corners
-SLIT, SLIT_LIT, OPEN = 0.4, 0.12, 0.4  # light left in a slit between lips; shares of a wide square that are slit, and not
+SLIT, SLIT_LIT, OPEN = 0.4, 0.12, 0.4  # of the inside that a slit shows; shares of a wide square that are slit, and not
 BESIDE = 5  # fine px, a square: so near to the picture's own teeth the gap to the lip is filled with them
 LIPS_PART = 0.25  # share from which no slit darkens teeth that the picture shows in its own light
 SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
@@ -49,8 +49,9 @@ def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, ope
     return (colour * shade[:, None] * light[:, None, None]).clamp(0, 1)
 
 
-def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> Tensor:
-    """How much of the mouth's light is where, ``[B, 1, h, w]``: little behind the upper teeth, in the corners and in a slit.
+def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of the mouth's light is where, ``[B, 1, h, w]``: less behind the upper teeth and in the corners; and how much
+    of what is there is seen, ``[B, 1, h, w]``: in a slit less than of the lips.
 
     Args: part, arch as above; place ``[B, 2, h, w]``: across, -1 and 1 at the corners, and down, 0 at the upper lip and 1 at
     the lower one; wide ``[B, h, w]``: share of a wide square about the pixel that is inside the mouth.
@@ -60,7 +61,7 @@ def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> Tens
     teeth = torch.where(arch[:, 1] < 0, UPWARDS, 1.0)
     light = torch.where(part == Part.TEETH, teeth, cavity)
     slit = SLIT + (1 - SLIT) * ((wide - SLIT_LIT) / (OPEN - SLIT_LIT)).clamp(0, 1)
-    return (light * slit)[:, None]
+    return light[:, None], slit[:, None]
 
 
 def enamel_gain(teeth: Tensor, light: Tensor) -> Tensor:

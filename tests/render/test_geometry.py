@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,6 +69,22 @@ def test_a_speck_of_the_mouth_on_closed_lips_is_drawn_as_lip(driver: Driver) -> 
     drawing.part[0, y - drawing.box[1], x - drawing.box[0]], frame[0, :, y, x] = int(Part.TEETH), 1.0
     finish_face(drawing, frame, alpha, flow, source, drive)
     assert (frame - before)[0, :, y, x].abs().max() < 0.05
+
+
+def test_a_slit_between_lips_has_the_lips_colour(driver: Driver) -> None:
+    """And an open mouth does not: lips blue, all else even."""
+    source = replace(driver.source, foreground=torch.full_like(driver.source.foreground, 0.6), cache={})
+    points = source.face_keypoints[13:19, :2]
+    (x0, y0), (x1, y1) = points.amin(0).int().tolist(), points.amax(0).int().tolist()
+    source.foreground[:, y0:y1 + 1, x0:x1 + 1] = torch.tensor([0.2, 0.3, 0.9])[:, None, None]
+    inside = []
+    for jaw in (0.08, 0.6):
+        face, body = neutral_motion(1)
+        face.expression[0, ARKIT_INDEX["jawOpen"]] = jaw
+        control = propose(source, driver(face, body)).face[0]
+        inside.append(control[:3, control[3] > 0.5].mean(1))
+    slit, wide = inside
+    assert slit[2] > 1.3 * slit[0] and wide[2] < wide[0]
 
 
 def test_the_edge_of_a_turned_cheek_is_no_staircase() -> None:
