@@ -37,6 +37,7 @@ DISTANCE_M = 0.8  # of head and camera, as in tracking_fit: what turns a head th
 FOREARM = 0.6  # shoulder widths
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 THROAT = 0.06  # metres
+CHEEK = 0.03  # metres
 CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
 LID_FADE = 0.04  # face widths inside the face's outline: lids count from nearer to it than other skin
@@ -158,8 +159,8 @@ class Driver:
         trust = _trust(template, self.rest_vertices)
         jaw = _around_chin(template)
         trust[hidden & jaw] = 0  # the chin's underside: its own skin, in shadow, is in the picture's neck
-        # Where no corner counts, the smooth field is all there is; but jaw and throat must hide the mouth behind them.
-        counts = (trust[template.triangles] > 0).any(1) | jaw[template.triangles].all(1)
+        # Where no corner counts, the smooth field is all there is; but jaw, throat and cheeks must hide the mouth behind them.
+        counts = (trust[template.triangles] > 0).any(1) | (jaw | _about_mouth(template))[template.triangles].all(1)
         head = Surface(template.triangles[counts], pixels, trust, template.part[counts], _jaws(template))
         return RenderSource(
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
@@ -259,6 +260,12 @@ def _about_eyes(template: HeadTemplate) -> Tensor:
     eyes = template.mean[template.triangles[template.part == Part.EYE].unique()]
     front = template.mean[:, 2] > eyes[:, 2].mean()
     return (2 - torch.cdist(template.mean, eyes).amin(1) / LID_REACH).clamp(0, 1) * front
+
+
+def _about_mouth(template: HeadTemplate) -> Tensor:
+    """``[V]`` bool: no farther from the corners of the mouth than `CHEEK`."""
+    corners = template.on_surface(template.mean, torch.tensor([61, 291]))
+    return torch.cdist(template.mean, corners).amin(1) < CHEEK
 
 
 def _around_chin(template: HeadTemplate) -> Tensor:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from chatanyone.driver import HAIR_RAYS, HANGING, OUTLINE, Driver, neutral_motion
+from motion.template.fit import Camera
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BODY_KEYPOINTS
-from tests.helpers.template_person import template_portrait
+from tests.helpers.template_person import face_px, template_portrait
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,22 @@ def test_a_head_that_comes_nearer_grows(driver: Driver) -> None:
     heads = driver(face, body).head
     width = [float(head[:, 0].max() - head[:, 0].min()) for head in heads]
     assert width[1] / width[0] == pytest.approx(0.8 / 0.72, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def turned(template: HeadTemplate) -> Driver:
+    """A head that the picture shows turned by 29 degrees."""
+    view = Camera(torch.tensor([0.0, 0.5, 0.0]), torch.tensor([128.0, 130.0]), 700.0)
+    return Driver(replace(template_portrait(template), face=face_px(template, torch.zeros(52), view)), template)
+
+
+def test_cheeks_hide_the_mouth_of_a_turned_head(turned: Driver) -> None:
+    template, corners = turned.template, turned.template.landmarks(turned.template.mean)[[61, 291]]
+    beside = (torch.cdist(template.mean, corners).amin(1) < 0.02)[template.triangles].all(1)
+    kept = {tuple(triangle) for triangle in turned.source.head.triangles.tolist()}
+    assert all(tuple(triangle) in kept for triangle in template.triangles[beside].tolist())
+
+
+def test_the_far_eye_of_a_turned_head_closes(turned: Driver) -> None:
+    lids = turned.template.triangles[turned.template.landmark_triangle[[159, 386]]]
+    assert turned.source.head.trust[lids].min() > 0.5
