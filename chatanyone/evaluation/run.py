@@ -20,10 +20,11 @@ from chatanyone.evaluation.work import Work
 
 # Name on the command line → module, in the order of the report.
 PARTS: dict[str, str] = {
-    "sync": "bars.sync", "closure": "bars.closure", "silence": "bars.silence", "motion": "bars.motion", "life": "bars.life",
-    "expression": "bars.expression", "intensity": "bars.intensity", "commands": "bars.commands", "sharpness": "bars.sharpness",
-    "steadiness": "bars.steadiness", "hands": "bars.hands", "identity": "bars.identity", "reenactment": "bars.reenactment",
-    "films": "bars.films", "table1": "tables.table1", "table3": "tables.table3", "table4": "tables.table4",
+    "sync": "bars.sync", "closure": "bars.closure", "silence": "bars.silence", "motion": "bars.motion", "steps": "bars.steps",
+    "life": "bars.life", "expression": "bars.expression", "intensity": "bars.intensity", "commands": "bars.commands",
+    "sharpness": "bars.sharpness", "steadiness": "bars.steadiness", "hands": "bars.hands", "identity": "bars.identity",
+    "reenactment": "bars.reenactment", "films": "bars.films", "table1": "tables.table1", "table3": "tables.table3",
+    "table4": "tables.table4",
 }
 GEOMETRY_CHOICES = ("beside", "skip", "alone")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chatanyone.evaluation import motions, reenacted
-from chatanyone.evaluation.bars import closure, commands, expression, hands, intensity, life, silence, sync
+from chatanyone.evaluation.bars import closure, commands, expression, hands, intensity, life, silence, steps, sync
 from chatanyone.evaluation.lips import motion_aperture
 from chatanyone.evaluation.measures import Measure
 from chatanyone.evaluation.speaking import Spoken
@@ -235,3 +235,22 @@ def test_the_motion_s_lips_open_with_the_jaw_and_never_cross() -> None:
     weights[2, [ARKIT_INDEX["mouthClose"]]] = 1
     gap = motion_aperture(weights)
     assert gap[1] > 3 and gap[2] == 0
+
+
+def test_amplitude_kept_is_a_part_s_own_and_pools_seeds() -> None:
+    t = np.arange(steps.STARTS + 600) / 30
+    expression, pose = np.zeros((len(t), 52), np.float32), np.zeros((len(t), 3), np.float32)
+    expression[:, [ARKIT_INDEX[name] for name in ("browInnerUp", "jawOpen")]] = (0.2 + 0.1 * np.sin(t))[:, None]
+    pose[:, 2] = 0.03 * np.sin(t)
+    motion = {"expression": expression, "rotation": pose, "translation": 0 * pose}
+    motion["expression"][:steps.STARTS] = 1  # leaving rest does not count
+    tilted = {**motion, "rotation": np.roll(pose, 1, axis=1)}
+    found = steps.amplitudes(motion)
+    assert found["tilts"] == pytest.approx(0.03 / 2**0.5, rel=0.05) and found["nods"] == 0
+    assert found["lips' distance"] == pytest.approx(3.37 / 2**0.5, rel=0.05)
+    assert found["brows"] == pytest.approx(0.1 / 2**0.5 / 5**0.5, rel=0.05) and found["eyes"] == 0  # one of five shapes
+    less = {**found, "tilts": 0.5 * found["tilts"]}
+    ratio = steps.kept([less, less], [found, found])
+    assert ratio["tilts"] == pytest.approx(0.5) and ratio["mouth"] == pytest.approx(1)
+    assert steps.kept([less, found], [found, found])["tilts"] == pytest.approx((1.25 / 2)**0.5)
+    assert steps.amplitudes(tilted)["tilts"] == 0 < steps.amplitudes(tilted)["nods"]
