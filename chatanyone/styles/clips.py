@@ -32,15 +32,15 @@ def clip_style(path: str | Path, config: Config, name: str = "clip", description
         from chatanyone.tracking import track_file
 
         document = track_file(path, fps=FPS, task_model=config.tracking.task_model)
-        samples = _sound(path)
+        samples = sound(path)
     try:
         return clip_manner(document, Calibration.of(config), name, description, samples)
     except MediaError as error:
         raise MediaError(f"{path} cannot give a style: {error}") from None
 
 
-def _sound(path: str | Path) -> Samples | None:
-    """Of a film, None where it is silent."""
+def sound(path: str | Path) -> Samples | None:
+    """16 kHz, of a film; None where it is silent."""
     try:
         samples = read_audio(path)
     except MediaError:

@@ -123,6 +123,30 @@ def test_gaze_and_head_follow_in_range_only_and_short_clips_less() -> None:
     assert 1.0 < gains[0] < gains[1] == pytest.approx(1.8)
 
 
+def test_a_second_and_a_half_tells_that_somebody_looks_at_one_place() -> None:
+    columns = [ARKIT_INDEX["eyeLookOutLeft"], ARKIT_INDEX["eyeLookInRight"]]
+    gains = []
+    for size in (0.0, 1.0):
+        clip = talking(45)
+        clip.expression[:, columns] = 0.3 + size * 2**0.5 * float(gaze_spread(120)[0]) * torch.tensor([1.0, -1.0])
+        clip.expression[::2, columns] = clip.expression[::2, columns].flip(-1)
+        gains.append(float(fitted(clip, talking(900)).gain[columns[0]]))
+    assert gains[0] < 0.5  # sixty frames of prior would leave 0.76
+    assert gains[1] == pytest.approx(1, abs=0.05)  # people's glances are shorter than the controls': no more than in 4 s
+
+
+def test_a_brow_that_cannot_follow_does_not_drag_the_other_along() -> None:
+    raised = 0.05 * (torch.arange(900) // 45 % 2)
+    clip, made = talking(900), talking(900)
+    left, right = (ARKIT_INDEX[f"browOuterUp{side}"] for side in ("Left", "Right"))
+    for motion in (clip, made):
+        motion.expression[:, left] = raised
+        motion.expression[:, right] = 0.02 * raised
+    clip.expression[:, right] = 8 * raised
+    after = applied(fitted(clip, made), made).expression
+    assert float(after[:, left].std()) <= 1.2 * float(clip.expression[:, left].std())
+
+
 def test_without_difference_nothing_changes() -> None:
     made = talking(600)
     assert torch.equal(applied(nothing(), made).packed(), made.packed())

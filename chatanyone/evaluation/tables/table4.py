@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatanyone import tracking
 from chatanyone.evaluation import motions, performed, speaking
 from chatanyone.evaluation.bars.sync import score
 from chatanyone.evaluation.lips import motion_aperture
@@ -20,13 +21,13 @@ from chatanyone.evaluation.session import Session
 from chatanyone.evaluation.speaking import FPS, RealLips, rounded
 from chatanyone.evaluation.statistics import pearson
 from chatanyone.evaluation.studio import GEOMETRY, NETWORKS, Variant
+from chatanyone.evaluation.work import code_hash
 from chatanyone.media.audio import SAMPLE_RATE, read_audio
 from chatanyone.pipeline import Style
 from chatanyone.styles import clips as style_clips
 from chatanyone.styles.calibration import Calibration
 from chatanyone.styles.style import NamedStyle
 from chatanyone.timebase import first_sample
-from chatanyone.tracking import track_file
 from motion.style import style_range
 from motion.types import EXPRESSION_GROUPS, FaceMotion
 
@@ -40,6 +41,8 @@ CLIP_SEEDS = 8  # one seed's glances are chance; a performer's are the target's 
 TAKE_SHIFTS = 9  # starts from which the person's other take is laid over the target
 # Other words, to see a range on: recordings, seconds of them, seed, frames in which a stream leaves rest.
 RANGE_VOICES, RANGE_S, RANGE_SEED, RANGE_STARTS = 3, 20.0, 7, 30
+# Clips whose whole is the reference of a range, whatever --limit: r over few is chance. A blink is an event, so three seeds.
+RANGE_CLIPS, RANGE_SEEDS = 12, (7, 8, 9)
 _SELF = sys.modules[__name__]
 Matrix = NDArray[np.float64]  # [T, 52] expression weights
 Row = dict[str, Any]
@@ -81,10 +84,12 @@ def measure(session: Session) -> Outcome:
         "style, performer", session.some(list(range(PEOPLE)), PEOPLE))]
     clips = speaking.references(session, CLIPS) if session.inputs.clips else []
     real = [_clip(session, variant, calibration, clip) for clip in session.progress("style, clips", clips)]
-    rows = _table(people, "performer") + (_table(real, "clips") + _sync(real) if real else [])
+    whole = [_whole(session, variant, calibration, path) for path in session.progress(
+        "range, clips", session.inputs.clips[:RANGE_CLIPS] if _other_words(session) else [])]
+    rows = _table(people, "performer") + (_table(real, "clips") + _sync(real) if real else []) + _whole_ranges(whole)
     about = (f"{len(people)} people of the performer with voices and manners held back from training, reference and target "
              f"with different words; {len(real)} clips, first half as reference, second half as target (their own tracks), "
-             f"mean of {CLIP_SEEDS} seeds")
+             f"mean of {CLIP_SEEDS} seeds; ranges also of {len(whole)} whole clips")
     return Outcome("table4", TITLE, rows, about)
 
 
@@ -104,10 +109,20 @@ def _table(rows: list[Row], kind: str) -> list[Measure]:
             if not all(row[side].get(name) for row in rows):
                 continue
             r = range_correlation([row[side][name] for row in rows], wanted)
-            bar = at_least(0.8) if side == WITH and name == "other ranges" else None
+            bar = at_least(0.8) if side == WITH and name == "other ranges" and kind == "performer" else None
             found.append(Measure(f"{title} against the reference's, r, {kind}", r, "", "networks" if bar else side, must=bar,
                                  note="with; by group" if bar else "by group"))
     return found
+
+
+def _whole_ranges(rows: list[Row]) -> list[Measure]:
+    """How the range on other words follows that of a whole clip, and how one half of a clip foretells the other's."""
+    name, wanted = "range on other words against the whole clip's, r, clips", [row["range"] for row in rows]
+    made = range_correlation([row["made"] for row in rows], wanted)
+    found = [Measure(name, made, must=at_least(0.8), note="with; by group"),
+             Measure("range of a half against the other's, r, clips", range_correlation(
+                 *([row["halves"][half] for row in rows] for half in (0, 1))), "", OWN, note="by group")]
+    return [row for row in found if row.values]
 
 
 def range_correlation(made: list[list[float]], reference: list[list[float]]) -> dict[str, float]:
@@ -135,7 +150,7 @@ def _person(session: Session, variant: Variant, calibration: Callable[[], Calibr
 
 def _clip(session: Session, variant: Variant, calibration: Callable[[], Calibration], clip: RealLips) -> Row:
     def make() -> Row:
-        track = track_file(clip.path, fps=FPS, task_model=session.task_model, progress=False).face_motion()
+        track = _track(session, clip.path)
         half = len(track.expression) // 2
         first = FaceMotion(track.expression[:half], track.rotation[:half], track.translation[:half])
         samples = read_audio(clip.path)
@@ -148,6 +163,35 @@ def _clip(session: Session, variant: Variant, calibration: Callable[[], Calibrat
 
     return session.item("style", clip.path.stem, (_SELF, motions, style_clips), make,
                         files=[clip.path, *_other_words(session)], variant=variant)
+
+
+def _whole(session: Session, variant: Variant, calibration: Callable[[], Calibration], path: Path) -> Row:
+    """Ranges of a clip, of its halves, and of what comes out on other words with the whole of it as reference."""
+    def make() -> Row:
+        track = _track(session, path)
+        expression, half = _expression(track), len(track.expression) // 2
+        words, style = _words(session), _style(calibration(), track, style_clips.sound(path))
+        made = [ranges(_moved(session, variant, words, seed, style)[RANGE_STARTS:]) for seed in RANGE_SEEDS]
+        return {"range": ranges(expression), "made": pooled(made),
+                "halves": [ranges(expression[:half]), ranges(expression[half:])]}
+
+    return session.item("style", f"whole-{path.stem}", (_SELF, motions, style_clips), make,
+                        files=[path, *_other_words(session)], variant=variant)
+
+
+def pooled(found: list[list[float]]) -> list[float]:
+    """Root mean squares over seeds."""
+    return [float(value) for value in np.sqrt(np.mean(np.square(found), axis=0))]
+
+
+def _track(session: Session, path: Path) -> FaceMotion:
+    """A clip's face at 30 fps, tracked once."""
+    def make() -> Row:
+        track = tracking.track_file(path, fps=FPS, task_model=session.task_model, progress=False).face_motion()
+        return {"face": np.round(track.packed().double().numpy(), 6).tolist()}
+
+    found = session.item("style", f"track-{path.stem}", (_SELF, tracking), make, files=[path], code=code_hash())
+    return FaceMotion.unpack(torch.tensor(found["face"]))
 
 
 def _both(session: Session, variant: Variant, samples: NDArray[np.float32], style: Style, seeds: list[int], reference: Matrix,
@@ -163,8 +207,7 @@ def _both(session: Session, variant: Variant, samples: NDArray[np.float32], styl
         if len(seeds) > 1:
             found[EXPECTED[side]] = _against(moved.mean(0)[start:], true)
         if others:
-            words = np.concatenate([read_audio(path) for path in others])[:int(RANGE_S * SAMPLE_RATE)]
-            found[side]["other ranges"] = ranges(_moved(session, variant, words, RANGE_SEED, chosen)[RANGE_STARTS:])
+            found[side]["other ranges"] = ranges(_moved(session, variant, _words(session), RANGE_SEED, chosen)[RANGE_STARTS:])
     return found
 
 
@@ -196,7 +239,11 @@ def _other_words(session: Session) -> list[Path]:
     return session.inputs.voices[:RANGE_VOICES]
 
 
-def _style(calibration: Calibration, reference: FaceMotion, samples: NDArray[np.float32]) -> Style:
+def _words(session: Session) -> NDArray[np.float32]:
+    return np.concatenate([read_audio(path) for path in _other_words(session)])[:int(RANGE_S * SAMPLE_RATE)]
+
+
+def _style(calibration: Calibration, reference: FaceMotion, samples: NDArray[np.float32] | None) -> Style:
     """As `--style-video` makes it of a clip's track and sound."""
     whole = style_range(reference)
     style = NamedStyle("reference", "", whole.expression, whole.pose, style_clips.typical_part(reference))

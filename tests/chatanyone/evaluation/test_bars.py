@@ -221,6 +221,16 @@ def test_ranges_of_styles_correlate_by_group() -> None:
     assert table4.range_correlation(reference[:2], reference[:2]) == {}
 
 
+def test_ranges_of_whole_clips_are_pooled_over_seeds_and_stand_beside_their_halves() -> None:
+    assert table4.pooled([[3.0, 1.0], [4.0, 1.0]]) == pytest.approx([12.5**0.5, 1.0])
+    whole = [[float(i), 2.0 * i, 1.0 + i, float(-i)] for i in range(5)]
+    rows = [{"range": row, "made": row[:3] + [-row[3]], "halves": [row, row[::-1]]} for row in whole]
+    made, halves = table4._whole_ranges(rows)
+    assert made.values == pytest.approx({"mouth": 1, "brows": 1, "eyes": 1, "cheeks": -1}) and made.verdict == "FAIL"
+    assert halves.values == pytest.approx({"mouth": -1, "brows": 1, "eyes": 1, "cheeks": -1}) and halves.verdict == ""
+    assert table4._whole_ranges([]) == []
+
+
 def test_full_range_at_other_times_is_further_off_than_stillness() -> None:
     pytest.importorskip("torchmetrics")
     take, target = RNG.normal(0.5, 0.05, (300, 52)), RNG.normal(0.5, 0.05, (400, 52))
