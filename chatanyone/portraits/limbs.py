@@ -25,6 +25,7 @@ CORE, REACH = 0.45, 1.5  # of the forearm's radius: surely arm, surely not
 COVERED = 0.7  # of the forearm's radius between elbow and hand: the hand lies before the elbow
 SURE, FRONT = 0.45, 0.4  # so much nearer to one bone: its own; of the forearm's radius: surely before the upper arm
 CREASE, SEAM = 14, 4  # px at 512 wide: how far from the middle the two may meet, and how softly
+RIM = 3  # px at 512 wide: parts of the layer thinner than twice this are rims of the upper arm
 PAST = 2.0  # how much farther what lies past a bone's end counts as
 BAND = 5  # px at 512 wide: half of the band in which alpha is solved
 CREVICE = 5  # px at 512 wide: gaps in a hand narrower than twice this belong to it when the body behind is continued
@@ -59,7 +60,7 @@ def take_off(image: Image, matte: Mask, foreground: Image, plate: Image, arms: l
     """Layers that, laid over `plate` in order (body, arms), give `image` back."""
     bytes_ = (image * 255).round().astype(np.uint8)
     mattes = [_limb_matte(bytes_, matte, arm) for arm in arms]
-    ramps = [_along(bytes_, arm) for arm in arms]
+    ramps = [_along(bytes_, alpha, arm) for alpha, arm in zip(mattes, arms)]
     body, picture = _body(matte, foreground, plate, mattes, ramps)
     layers = []
     for alpha, ramp in zip(mattes, ramps):
@@ -152,7 +153,7 @@ def _capsule(arm: Arm, shape: tuple[int, ...], scale: float) -> Bits:
     return out > 0
 
 
-def _along(picture: NDArray[np.uint8], arm: Arm) -> Mask:
+def _along(picture: NDArray[np.uint8], alpha: Mask, arm: Arm) -> Mask:
     """``[H, W]``: 0 at the elbow, 1 at the wrist, and beyond them; at least 1 on the hand, whose fingers may point back; less
     than `WHOLE` on the upper arm, which looks like the forearm but moves with the body."""
     H, W = picture.shape[:2]
@@ -164,7 +165,10 @@ def _along(picture: NDArray[np.uint8], arm: Arm) -> Mask:
     close = cv2.GaussianBlur(cv2.dilate(arm.hand.astype(np.float32), _disc(round(radius / 2))), (0, 0), radius / 4)
     along, forearm = _before_upper_arm(picture, x, y, arm)
     beside = WHOLE + forearm / (SEAM * W / 512) * (GONE - WHOLE)
-    return np.asarray(np.maximum(np.minimum(np.maximum(along, hand), beside), close), np.float32)
+    ramp = np.maximum(np.minimum(np.maximum(along, hand), beside), close)
+    limb = ((alpha > 0.02) & (ramp > APPEAR)).astype(np.uint8)
+    rims = (cv2.morphologyEx(limb, cv2.MORPH_OPEN, _disc(round(RIM * W / 512))) < limb) & (hand < GONE)
+    return np.where(rims, APPEAR, ramp).astype(np.float32)
 
 
 def _before_upper_arm(picture: NDArray[np.uint8], x: Mask, y: Mask, arm: Arm) -> tuple[Mask, Mask]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from chatanyone.portraits.limbs import Arm, take_off
+from chatanyone.portraits.limbs import WHOLE, Arm, _along, take_off
 
 H, W = 160, 160
 
@@ -95,3 +95,12 @@ def test_the_upper_arm_stays_with_the_body() -> None:
     layers = take_off(image, matte, image, np.ones_like(image), [bent])
     assert layers.arms[0][64:100, 46:66, 3].max() < 0.05 and layers.arms[0][78:90, 84:100, 3].min() > 0.95
     assert np.abs(layers.body[64:100, 48:66, :3] - skin).max() < 0.03
+
+
+def test_a_rim_of_the_upper_arm_is_no_limb() -> None:
+    """A thin line along another edge, taken with the forearm, would be drawn across the sleeve."""
+    _, _, where, arm = person()
+    alpha = where.astype(np.float32)
+    alpha[66:92, 74:76] = 1
+    ramp = _along(np.full((H, W, 3), 128, np.uint8), alpha, arm)
+    assert ramp[68:86, 74:76].max() <= 0 and ramp[94:102, 70:110].min() > WHOLE
