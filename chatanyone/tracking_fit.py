@@ -140,7 +140,7 @@ def neck_translation(neck: NDArray[np.float64], reference: NDArray[np.float32]) 
 
 
 def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:
-    """Identity, neutral face and gain are means over the calmest frames, and so is the camera's rotation."""
+    """Identity, neutral face, gain and closing are means over the calmest frames, and so is the camera's rotation."""
     calm = _calmest(frames)
     fits = [fit_head(template, torch.from_numpy(frames[index])) for index in calm]
     rotation = torch.stack([fit.camera.rotation for fit in fits]).mean(dim=0)
@@ -148,7 +148,8 @@ def _fit_person(template: HeadTemplate, frames: Sequence[Points]) -> HeadFit:
         fits[0], camera=replace(fits[0].camera, rotation=rotation),
         identity=torch.stack([fit.identity for fit in fits]).mean(dim=0),
         neutral=torch.stack([fit.neutral for fit in fits]).mean(dim=0),
-        gain=torch.stack([fit.gain for fit in fits]).mean(dim=0))
+        gain=torch.stack([fit.gain for fit in fits]).mean(dim=0),
+        closing=torch.stack([fit.closing for fit in fits]).mean(dim=0))
 
 
 def _calmest(frames: Sequence[Points]) -> list[int]:
