@@ -53,7 +53,7 @@ def _style(reference: bool) -> Style:
 
 
 @pytest.mark.parametrize("changes", [{}, {"motion.guidance_audio": 1.5, "motion.guidance_style": 2.0},
-                                     {"motion.steps": 2}, {"audio.manifold": 1.0}])
+                                     {"motion.steps": 2}, {"audio.manifold": 1.0}, {"motion.backend": "loopy"}])
 @pytest.mark.parametrize("reference", [False, True])
 def test_motion_is_torchs(changes: dict[str, Any], reference: bool, caplog: pytest.LogCaptureFixture) -> None:
     config, style, samples = _config(**changes), _style(reference), _voice(0.7)
