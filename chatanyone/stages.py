@@ -110,9 +110,10 @@ class PortraitScene:
                 made = [self.renderer(self.source, part) for part in parts]
                 self._pool = ThreadPoolExecutor(self.workers, "render", initializer=torch.set_num_threads, initargs=(1,))
                 return torch.cat(made)
-        if self.workers == 1 or len(parts) < 2:
-            return torch.cat([self.renderer(self.source, part) for part in parts])
-        return torch.cat(list(self._pool.map(self._draw, parts)))
+        if len(parts) == 1:
+            return self.renderer(self.source, drive)
+        side_by_side = map if self.workers == 1 else self._pool.map
+        return torch.cat(list(side_by_side(self._draw, parts)))
 
     @torch.inference_mode()
     def _draw(self, part: RenderDrive) -> Tensor:

@@ -80,7 +80,10 @@ def enlarge(flow: Tensor, factor: int = STRIDE) -> Tensor:
     """Coarse flow to full size; linear, so the identity stays the identity (edges are extrapolated)."""
     B, C, h, w = flow.shape
     nodes = identity_flow((h * factor, w * factor), factor, flow.device).to(flow.dtype)
-    return enlarged(flow - nodes, factor) + identity_flow((h * factor, w * factor), 1, flow.device).to(flow.dtype)
+    whole = enlarged(flow - nodes, factor)
+    whole[:, 0] += torch.arange(w * factor, device=flow.device) + 0.5  # the identity, without a picture of it
+    whole[:, 1] += torch.arange(h * factor, device=flow.device)[:, None] + 0.5
+    return whole
 
 
 def draw_surface(surface: Surface, vertices: Tensor, box: Box, arch: bool = False) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ def as_bytes(pictures: Tensor) -> NDArray[np.uint8]:
     T, C, H, W = pictures.shape
     out = np.empty((T, H, W, C), np.uint8)
     for planes, frame in zip(pictures.contiguous().numpy(), out):
-        # convertScaleAbs rounds and cuts at 255; below 0 it would take the absolute value
-        cv2.merge([cv2.convertScaleAbs(np.maximum(plane, 0), alpha=255) for plane in planes], dst=frame)
+        # convertScaleAbs rounds and cuts at 255; below 0, where pictures hardly ever are, it would take the absolute value
+        kept = planes if planes.min() >= 0 else np.maximum(planes, 0)
+        cv2.merge([cv2.convertScaleAbs(plane, alpha=255) for plane in kept], dst=frame)
     return out
