@@ -41,7 +41,7 @@ def test_every_stage_is_measured(report: bench.Report) -> None:
     assert [row.stage for row in report.rows] == ["audio", "face", "body", "render", "encode"]
     assert report.frames == 30
     assert all(0 <= row.p50_ms <= row.p95_ms for row in report.rows)
-    assert 0 < sum(row.p50_ms for row in report.rows) < 1.5e3 / report.frames_per_second
+    assert 0 < sum(row.p50_ms for row in report.rows) < 3e3 / report.frames_per_second  # drawn and encoded side by side
     assert report.real_time_factor == pytest.approx(30 / report.frames_per_second, rel=0.01)
 
 
