@@ -124,7 +124,7 @@ class LiveConfig:
     talk: TalkConfig = field(default_factory=TalkConfig)
     size: str = "auto"  # of the pictures, px: auto (what this machine can draw live) | 512x768 | 384x576 | 256x384
     fps: str = "auto"  # pictures a second: auto | 30 | 15 | 7.5
-    filter: bool = False  # True: the reconstruction filter in calls too; it takes a fifth of a picture's time
+    filter: bool = False  # True: the reconstruction filter in calls too; it takes two fifths of a unit's time on top
     portraits: str | None = None  # folder of pictures to choose from, besides the demo's
     data: str | None = None  # folder for uploads and recordings; None: a temporary one, gone at the end
 
