@@ -13,6 +13,7 @@ from chatanyone.arm_rig import ArmRig, arm_layers
 from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
 from chatanyone.portraits.teeth import pictured_teeth
+from chatanyone.vision import CHEEKS
 from motion.template.fit import HeadFit, fit_head
 from motion.template.hands import HandTemplate
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
@@ -299,7 +300,8 @@ def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]
 def _mouth_light(portrait: Portrait) -> Tensor:
     """Light on the face: skin colour of the cheeks against a middle skin tone, never quite dark; what its tint differs by
     from skin's own is the light's, most of it."""
-    cheeks = portrait.face[[50, 280, 205, 425], :2].long()
+    W, H = portrait.size
+    cheeks = portrait.face[list(CHEEKS), :2].long().clamp(torch.tensor(0), torch.tensor([W - 1, H - 1]))
     colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
     luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
     cast = (colour / luminance.clamp(min=0.05) / torch.tensor(SKIN_TINT)).clamp(min=0.05) ** CAST

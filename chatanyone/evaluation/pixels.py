@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from chatanyone.evaluation.lips import Image, Points
 from chatanyone.portrait import Portrait
+from chatanyone.vision import CHEEKS
 
 Mask = NDArray[np.bool_]  # [H, W]
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
         172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
-CHEEKS = (50, 280, 205, 425)
 # Points that speech and blinks do not move: bridge and sides of the nose, outer face above the mouth, temples, forehead.
 STILL = (6, 168, 197, 195, 5, 4, 1, 8, 9, 10, 151, 67, 297, 54, 284, 127, 356, 234, 454, 132, 361, 116, 345, 48, 278, 33, 263,
          133, 362)

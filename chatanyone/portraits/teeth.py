@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chatanyone.vision import CHEEKS
+
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)  # MediaPipe's points
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-CHEEKS = (50, 280, 205, 425)
 LEAST_OPEN, LEAST_HEIGHT = 0.14, 6.0  # mean height of the opening ÷ its width, and in px: less shows no more than a glint
 LEAST_SHARE = 0.12  # of the opening that is teeth
 BRIGHT, LIT = 0.6, 0.8  # of the cheeks' luminance: a pixel of a tooth, and half of them; in the lips' shade teeth are no model
 REACH = 0.12  # of the mouth's width: how far colours are continued
-_LUMINANCE = np.array([0.3, 0.59, 0.11], np.float32)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PicturedTeeth:
         astray = torch.from_numpy(self.covered[y.clip(0, H - 1), x.clip(0, W - 1)])
         target = torch.from_numpy(np.argwhere(self.lips)[:, ::-1] + 0.5).to(places)
         moved = places.clone()
-        if astray.any():
+        if astray.any() and len(target):
             moved[astray] = target[torch.cdist(places[astray], target).argmin(1)]
         return moved
 
@@ -54,8 +54,8 @@ def pictured_teeth(image: Tensor, face: Tensor) -> PicturedTeeth | None:
     if opening.sum() < max(LEAST_OPEN * width, LEAST_HEIGHT) * width:
         return None
     mouth = _filled(outer, size)
-    x, y = face[list(CHEEKS), :2].long().T.numpy()
-    bright = picture @ _LUMINANCE
+    x, y = face[list(CHEEKS), :2].long().T.numpy().clip(0, [[size[1] - 1], [size[0] - 1]])
+    bright = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     bright /= max(float(bright[y, x].mean()), 0.05)
     red = (picture[..., 0] - picture[..., 1]) / np.maximum(picture.sum(-1), 0.05)
     teeth = _enamel(bright, red, opening, mouth & ~opening, float(red[y, x].mean()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from chatanyone.demo import picture
 from chatanyone.driver import Driver
 from chatanyone.portrait import Portrait, prepare_portrait
 from chatanyone.portraits.teeth import INNER_LIPS, PicturedTeeth, pictured_teeth
+from chatanyone.vision import CHEEKS
 from motion.template.head import HeadTemplate
 from motion.types import ARKIT_INDEX, BodyMotion, FaceMotion
 
@@ -59,6 +61,16 @@ def test_skin_on_teeth_finds_its_colour_on_the_lips(teeth: PicturedTeeth) -> Non
     moved = teeth.lips_instead(places)
     assert teeth.lips[int(moved[0, 1]), int(moved[0, 0])] and not teeth.covered[int(moved[0, 1]), int(moved[0, 0])]
     torch.testing.assert_close(moved[1], places[1])
+
+
+def test_odd_faces_are_no_error(portrait: Portrait, teeth: PicturedTeeth) -> None:
+    """A cheek beyond the frame; lips too thin to have a pixel of their own."""
+    beyond = portrait.face.clone()
+    beyond[list(CHEEKS[:2]), 0] += portrait.size[0]
+    pictured_teeth(portrait.image, beyond)
+    places = torch.from_numpy(teeth.covered).nonzero()[:3].flip(1) + 0.5
+    thin = replace(teeth, lips=np.zeros_like(teeth.lips))
+    torch.testing.assert_close(thin.lips_instead(places), places)
 
 
 def _inside(portrait: Portrait, own: bool) -> Tensor:

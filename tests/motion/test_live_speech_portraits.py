@@ -18,6 +18,7 @@ from motion.live_speech_portraits.rules import VOICE, follow_voice, upper_face
 from motion.live_speech_portraits.sampler import LIMIT, LiveSpeechSampler
 from motion.style import LIVELY
 from motion.types import ARKIT_INDEX, StyleRange
+from tests.helpers.streaming import streamed
 
 C = 6
 
@@ -154,12 +155,7 @@ def sampler(look_ahead: int = 2, sigma: float = 0.3) -> LiveSpeechSampler:
 
 
 def stream(chunks: list[Tensor], engine: LiveSpeechSampler, seed: int = 5) -> Tensor:
-    state, parts = engine.init_state(seed), []
-    for chunk in chunks:
-        motion, state = engine.step(chunk, state)
-        parts.append(motion.packed())
-    motion, _ = engine.flush(state)
-    return torch.cat(parts + [motion.packed()])
+    return streamed(engine, chunks, seed)
 
 
 @pytest.mark.parametrize("sizes", [

@@ -13,6 +13,7 @@ from motion.face import FaceContext, FaceDenoiser
 from motion.sampler import FaceSampler
 from motion.style import LIVELY, style_range
 from motion.types import ARKIT_INDEX, FaceMotion, StyleRange
+from tests.helpers.streaming import streamed
 
 C = 6
 
@@ -29,13 +30,7 @@ def sampler(audio: float = 1.0, style: float = 1.0, steps: int = 3) -> FaceSampl
 
 
 def stream(chunks: list[Tensor], seed: int = 5) -> Tensor:
-    engine = sampler()
-    state, parts = engine.init_state(seed), []
-    for chunk in chunks:
-        motion, state = engine.step(chunk, state)
-        parts.append(motion.packed())
-    motion, _ = engine.flush(state)
-    return torch.cat(parts + [motion.packed()])
+    return streamed(sampler(), chunks, seed)
 
 
 @pytest.mark.parametrize("sizes", [
