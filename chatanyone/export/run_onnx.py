@@ -2,9 +2,9 @@
 
     python run_onnx.py hello.wav motion.npz
 
-The folder of this file holds the nets and manifest.json. It streams: sound comes in chunks, motion goes out as soon as it is
-due, and any chunking gives the same motion. A .csv holds time, 52 ARKit weights, head rotation (axis-angle, rad) and head
-translation (m); a .npz all that, body and hands too, as a motion document that `chatanyone animate --motion` draws.
+The folder of this file holds the nets and manifest.json. `Stream` takes sound in chunks of any size and gives motion when it
+is due. A .csv holds time, 52 ARKit weights, head rotation (axis-angle, rad) and translation (m); a .npz body and hands too,
+as a motion document that `chatanyone animate --motion` draws.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ Array = Any  # numpy.ndarray, float32 unless said otherwise
 # The exported nets
 
 class Nets:
-    """The files of a folder, called by name, for one stream (batch 1)."""
+    """The files of a folder, called by name, for one stream (batch 1); ValueError where they cannot be used."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
 
-        self.manifest = json.loads((folder / "manifest.json").read_text())
-        self.graphs = {graph["name"]: graph for graph in self.manifest["graphs"]}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # these nets are small: threads would only wait for each other
-        self.sessions = {
-            name: onnxruntime.InferenceSession(str(folder / graph["file"]), options, providers=["CPUExecutionProvider"])
-            for name, graph in self.graphs.items() if graph["part"] != "render"}
+        try:
+            self.manifest = json.loads((folder / "manifest.json").read_text())
+            self.graphs = {graph["name"]: graph for graph in self.manifest["graphs"] if graph["part"] != "render"}
+            self.sessions = {name: onnxruntime.InferenceSession(str(folder / graph["file"]), options, ["CPUExecutionProvider"])
+                             for name, graph in self.graphs.items()}
+            if missing := {"audio", "face_step", "body"} - self.graphs.keys():
+                raise KeyError(*missing)
+        except Exception as error:  # ONNX Runtime's own have no other class in common
+            raise ValueError(f"{folder} holds no whole export of audio, face and body ({error!r}); export it again") from None
 
     def __call__(self, name: str, **inputs: Array) -> dict[str, Array]:
         outputs = self.sessions[name].run(None, inputs)
@@ -46,9 +50,9 @@ class Nets:
 
     def start(self, name: str) -> dict[str, Array]:
         """The state before a stream's first call; 1 for every size that may vary."""
-        return {port["name"]: np.full([1 if isinstance(axis, str) else axis for axis in port["shape"]], port["start"],
-                                      port["dtype"])
-                for port in self.graphs[name]["inputs"] if port["start"] is not None}
+        ports = (port for port in self.graphs[name]["inputs"] if port["start"] is not None)
+        return {port["name"]: np.full([axis if isinstance(axis, int) else 1 for axis in port["shape"]], port["start"],
+                                      port["dtype"]) for port in ports}
 
 
 def after(outputs: dict[str, Array]) -> dict[str, Array]:
@@ -157,14 +161,10 @@ class Track:
     """Rows of a stream by their absolute number, zeros before the first; what is old is forgotten."""
 
     def __init__(self, width: int) -> None:
-        self.rows, self.first = np.zeros((0, width), np.float32), 0
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.rows)
+        self.rows, self.first, self.end = np.zeros((0, width), np.float32), 0, 0
 
     def append(self, rows: Array) -> None:
-        self.rows = np.concatenate([self.rows, rows])
+        self.rows, self.end = np.concatenate([self.rows, rows]), self.end + len(rows)
 
     def read(self, start: int, stop: int) -> Array:
         found = self.rows[max(start, 0) - self.first:stop - self.first]
@@ -182,6 +182,7 @@ class Speech:
         self.nets, self.c, self.state = nets, nets.graphs["audio"]["constants"], nets.start("audio")
         self.rows = Track(nets.graphs["audio"]["outputs"][0]["shape"][2])
         self.pending, self.skip = np.zeros(self.c["lead_samples"], np.float32), self.c["skip_rows"]
+        self.numerator, self.denominator = self.c["fps"]
         self.received = self.emitted = 0
 
     def step(self, samples: Array) -> Array:
@@ -203,8 +204,7 @@ class Speech:
 
     def flush(self) -> Array:
         """The last frames, as if silence followed."""
-        numerator, denominator = self.c["fps"]
-        total = -(-self.received * numerator // (self.c["sample_rate_hz"] * denominator))
+        total = -(-self.received * self.numerator // (self.c["sample_rate_hz"] * self.denominator))
         frames, left = [self.rows.rows[:0]], total - self.emitted
         while sum(map(len, frames)) < left:
             frames.append(self.step(np.zeros(self.c["advance_samples"], np.float32)))
@@ -212,10 +212,9 @@ class Speech:
 
     def _row(self, frame: int) -> tuple[int, float]:
         """The row before a frame's centre, and how far the centre is on the way to the next."""
-        numerator, denominator = self.c["fps"]
         rows_hz = self.c["sample_rate_hz"] // self.c["row_samples"]
-        row, rest = divmod((2 * frame + 1) * denominator * rows_hz, 2 * numerator)
-        return row, rest / (2 * numerator)
+        row, rest = divmod((2 * frame + 1) * self.denominator * rows_hz, 2 * self.numerator)
+        return row, rest / (2 * self.numerator)
 
 
 class Face:
@@ -281,13 +280,11 @@ class Face:
         fresh, self.ahead = motion[:hop], motion[hop:]
         self.previous = np.concatenate([self.previous, fresh])[hop:]
         self.mean = self.mean + (fresh[:, :EXPRESSIONS].mean(0) - self.mean) * np.float32(self.c["mean_share"])
-        out = []
         for frame in fresh:
-            self.smoothed = self.inertia * self.smoothed + (1 - self.inertia) * frame
-            out.append(self.smoothed)
+            frame[:] = self.smoothed = self.inertia * self.smoothed + (1 - self.inertia) * frame
         self.features.forget(self.next + hop - self.c["audio_past"])
         self.next += hop
-        return np.stack(out)
+        return fresh
 
 
 class Body:
@@ -326,12 +323,7 @@ class Body:
 
 
 class Stream:
-    """Samples in, motion out.
-
-    Args:
-        seed: the same seed gives the same motion, here and in `chatanyone animate --seed`.
-        reference: ARKit weights ``[R, 52]`` of a clip whose manner to take over.
-    """
+    """Samples in, motion out, as of `chatanyone animate`; reference: a clip's ARKit weights ``[R, 52]``, to move like it."""
 
     def __init__(self, nets: Nets, seed: int = 0, reference: Array | None = None) -> None:
         self.speech, self.face, self.body = Speech(nets), Face(nets, seed, reference), Body(nets, seed)
@@ -358,23 +350,28 @@ def read_wav(path: Path) -> Array:
     """Samples in [-1, 1] of 16 kHz, mono, 16 bit."""
     with wave.open(str(path)) as file:
         form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
-        if form != (16000, 1, 2):
-            raise ValueError(f"{path} must be a WAV of 16000 Hz, 1 channel, 2 bytes, not {form}")
+        if form != (16000, 1, 2) or not file.getnframes():
+            raise ValueError(f"{path} must be a WAV of 16000 Hz, 1 channel, 2 bytes, not {form}, and hold some sound")
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
 
 
 def save(path: Path, faces: Array, body: Array, hands: Array, manifest: dict[str, Any]) -> None:
+    """Under a hidden name first: no broken file stays."""
     times, names = np.arange(len(faces)) * manifest["fps"][1] / manifest["fps"][0], manifest["names"]
-    if path.suffix == ".csv":
-        pose = [f"{kind}{axis}" for kind in ("rotation_rad_", "translation_m_") for axis in "xyz"]
-        np.savetxt(path, np.column_stack([times, faces]), "%.6g", ",", comments="",
-                   header=",".join(["time_s", *names["expression"], *pose]))
-        return
-    np.savez_compressed(
-        path, format="chatanyone.motion", version=2, fps=np.array(manifest["fps"]), timestamps=times, origin="made",
-        expression=faces[:, :52], rotation=faces[:, 52:55], translation=faces[:, 55:], body=body, hands=hands,
-        expression_names=np.array(names["expression"]), body_names=np.array(names["body"]),
-        hand_names=np.array(names["hands"]))
+    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    try:
+        if path.suffix == ".csv":
+            pose = [f"{kind}{axis}" for kind in ("rotation_rad_", "translation_m_") for axis in "xyz"]
+            np.savetxt(partial, np.column_stack([times, faces]), "%.6g", ",", comments="",
+                       header=",".join(["time_s", *names["expression"], *pose]))
+        else:
+            np.savez_compressed(
+                partial, format="chatanyone.motion", version=2, fps=np.array(manifest["fps"]), timestamps=times,
+                origin="made", expression=faces[:, :52], rotation=faces[:, 52:55], translation=faces[:, 55:], body=body,
+                hands=hands, expression_names=names["expression"], body_names=names["body"], hand_names=names["hands"])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def main() -> int:
@@ -383,17 +380,16 @@ def main() -> int:
     parser.add_argument("output", type=Path, help=".npz or .csv")
     parser.add_argument("--nets", type=Path, default=Path(__file__).resolve().parent, metavar="FOLDER")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--chunk", type=int, default=1600, metavar="SAMPLES")
     options = parser.parse_args()
     try:
-        if options.output.suffix not in (".npz", ".csv"):
-            raise ValueError(f"{options.output} must end in .npz or .csv")
+        if options.output.suffix not in (".npz", ".csv") or not options.output.parent.is_dir():
+            raise ValueError(f"{options.output} must end in .npz or .csv, in a folder that exists")
         nets, samples = Nets(options.nets), read_wav(options.voice)
-        faces, body, hands = motion(Stream(nets, options.seed), samples, options.chunk)
-    except (OSError, ValueError, KeyError, wave.Error) as error:
-        print(f"run_onnx: error: {error}", file=sys.stderr)
+        faces, body, hands = motion(Stream(nets, options.seed), samples)
+        save(options.output, faces, body, hands, nets.manifest)
+    except (ImportError, OSError, ValueError, EOFError, wave.Error) as error:
+        print(f"run_onnx: error: {str(error) or 'the WAV ends too early'}", file=sys.stderr)
         return 2
-    save(options.output, faces, body, hands, nets.manifest)
     print(f"{options.output}: {len(faces)} frames")
     return 0
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import errno
+import json
+import shutil
 import subprocess
 import sys
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -151,13 +155,57 @@ def test_it_imports_numpy_and_onnxruntime_only() -> None:
     assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
 
 
-def test_its_mistakes_are_one_sentence(folder: Path, voice: NDArray[np.float32], tmp_path: Path,
-                                       monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    path = _wav(tmp_path / "a.wav", voice, 8000)
-    monkeypatch.setattr(sys, "argv", ["run_onnx.py", str(path), str(tmp_path / "m.npz"), "--nets", str(folder)])
-    assert run_onnx.main() == 2
-    assert capsys.readouterr().err == (
-        f"run_onnx: error: {path} must be a WAV of 16000 Hz, 1 channel, 2 bytes, not (8000, 1, 2)\n")
+@pytest.fixture
+def refused(folder: Path, voice: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+            capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the program on a voice and returns the one sentence with which it refuses; nothing may be left behind."""
+    def run(voice: Path | None = None, output: str = "m.npz", nets: Path = folder) -> str:
+        output_path, before = tmp_path / output, set(tmp_path.iterdir())
+        monkeypatch.setattr(sys, "argv", ["run_onnx.py", str(voice or good), str(output_path), "--nets", str(nets)])
+        assert run_onnx.main() == 2
+        sentence = capsys.readouterr().err
+        assert sentence.startswith("run_onnx: error: ") and sentence.count("\n") == 1
+        assert set(tmp_path.iterdir()) == before
+        return sentence
+
+    good = _wav(tmp_path / "good.wav", voice[:1600])
+    return run
+
+
+def test_sound_that_is_none_is_refused_in_one_sentence(refused: Callable[..., str], voice: NDArray[np.float32],
+                                                       tmp_path: Path) -> None:
+    slow = _wav(tmp_path / "slow.wav", voice, 8000)
+    assert f"{slow} must be a WAV of 16000 Hz, 1 channel, 2 bytes, not (8000, 1, 2), and hold some sound" in refused(slow)
+    assert "and hold some sound" in refused(_wav(tmp_path / "none.wav", voice[:0]))
+    (tmp_path / "empty.wav").touch()
+    assert "the WAV ends too early" in refused(tmp_path / "empty.wav")
+    assert "No such file" in refused(tmp_path / "nowhere.wav")
+
+
+def test_nets_that_are_not_whole_are_refused_in_one_sentence(refused: Callable[..., str], folder: Path, tmp_path: Path,
+                                                             ) -> None:
+    broken = Path(shutil.copytree(folder, tmp_path / "onnx"))
+    (broken / "body.onnx").write_bytes(b"no net")
+    assert f"{broken} holds no whole export of audio, face and body (Invalid" in refused(nets=broken)
+    (broken / "body.onnx").unlink()
+    assert "NoSuchFile" in refused(nets=broken)
+    content = json.loads((broken / "manifest.json").read_text())
+    content["graphs"] = [graph for graph in content["graphs"] if graph["name"] != "audio"]
+    (broken / "manifest.json").write_text(json.dumps(content))
+    (broken / "body.onnx").write_bytes((folder / "body.onnx").read_bytes())
+    assert "KeyError('audio')" in refused(nets=broken)
+
+
+def test_an_output_that_cannot_be_written_is_refused_in_one_sentence(refused: Callable[..., str], tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "must end in .npz or .csv, in a folder that exists" in refused(output="nowhere/m.npz")
+
+    def full(path: Path, **parts: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert "No space left on device" in refused()
 
 
 @pytest.mark.slow
