@@ -28,9 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from chatanyone import build, timebase
 from chatanyone.config import Config
+from chatanyone.config_checks import between
 from chatanyone.errors import ConfigError
 from chatanyone.export.timing import OnnxRow, onnx_rows, onnx_table
-from chatanyone.media.video import VideoWriter
+from chatanyone.media.video import VideoWriter, check_output
 from chatanyone.pipeline import AvatarPipeline, Stages
 from chatanyone.prefetch import ahead
 
@@ -126,8 +127,9 @@ def bench(config: Config, seconds: float = 4.0, image: str | None = None, json_p
           onnx: str | None = None) -> Report:
     """Runs the real path on the demo's voice (or noise where there is none) and prints the table; and one of the nets in a
     folder of `chatanyone export onnx`, if there is one."""
-    if seconds < 1:
-        raise ConfigError(f"--seconds must be at least 1, not {seconds}")
+    between("--seconds", seconds, 1, 600)
+    if json_path is not None:
+        check_output(json_path, True, (".json",))
     exported = onnx_rows(Path(onnx), config) if onnx is not None else []
     start = time.perf_counter()
     where, stages = build.device(config), build.stages(config)

@@ -1,6 +1,7 @@
 """The command line: `chatanyone.commands` has the verbs, here is what surrounds them.
 
-Exit codes: 0 done, 2 the user's mistake (one line on stderr, no traceback), 130 interrupted, 143 terminated.
+Exit codes: 0 done, 2 the user's mistake (one line on stderr, no traceback), 130 interrupted, 141 whoever read the output has
+gone, 143 terminated.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 from chatanyone.commands import VERBS
 from chatanyone.errors import ChatAnyoneError
 
-USER_MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
+USER_MISTAKE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
 
 # Read by the native libraries when they are loaded. Their start-up messages are not for users; and threads that wait must
 # sleep, not spin: beside other programs on two cores that made rendering ten times faster (1800 to 190 ms a frame).
@@ -33,9 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _terminable():
             options.run(options)
+            if sys.stdout is not None:  # it is where the user has closed it
+                sys.stdout.flush()  # not only when Python ends: here it can still be told what went wrong
     except ChatAnyoneError as error:
         return _fail(str(error))
+    except BrokenPipeError:
+        _let_go_of_output()
+        return READER_GONE
     except OSError as error:
+        _let_go_of_output()
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("\nchatanyone: interrupted", file=sys.stderr)
@@ -54,6 +61,15 @@ def set_environment() -> None:
 def _fail(message: str) -> int:
     print(f"chatanyone: error: {' '.join(message.split())}", file=sys.stderr)
     return USER_MISTAKE
+
+
+def _let_go_of_output() -> None:
+    """Drops what stdout did not take: Python would try once more when it ends, and complain with a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _terminable:

@@ -23,3 +23,8 @@ class PortraitError(ChatAnyoneError):
 
 class StreamClosed(ChatAnyoneError):
     """Samples were pushed into a stream that was flushed already."""
+
+
+def reason(error: Exception) -> str:
+    """What the system or FFmpeg says, without its number and the path: our sentence names the file itself."""
+    return str(getattr(error, "strerror", None) or error)

@@ -28,7 +28,7 @@ def add_manner_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--style", metavar="NAME",
                       help="calm, lively, cheerful, grave, newsreader or one you saved; a mixture: calm:0.7,lively:0.3")
     verb.add_argument("--style-video", metavar="FILE",
-                      help="clip (or tracked .npz) of somebody whose way of moving to take over")
+                      help="clip (or tracked motion) of somebody whose way of moving to take over")
     verb.add_argument("--intensity", type=_intensity, metavar="X,GROUP=X", default={},
                       help="strength of all movement and of groups, 0 to 2, such as 1.2 or brows=1.5,mouth=0.8; of mouth, "
                            "brows, eyes, cheeks, head, shoulders, hands; brows and head also below 0, which is inverse")

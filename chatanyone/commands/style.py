@@ -16,7 +16,7 @@ def add(verbs: Any) -> None:
     saving.add_argument("name", help="a to z, 0 to 9, - and _")
     source = saving.add_mutually_exclusive_group(required=True)
     source.add_argument("--video", metavar="FILE", help="clip of one person who speaks")
-    source.add_argument("--motion", metavar="FILE.npz", help="motion document, such as `chatanyone track` writes")
+    source.add_argument("--motion", metavar="FILE", help="motion (.npz, .csv, .json), such as `chatanyone track` writes")
     saving.add_argument("--description", metavar="TEXT", default="", help="one sentence")
     saving.add_argument("--force", action="store_true", help="replace a style of yours of that name")
     for name, purpose, run, named in (("list", "list all styles", _list, False),

@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 
-from chatanyone.errors import MediaError
+from chatanyone.errors import MediaError, reason
 
 SAMPLE_RATE = 16000
 
@@ -35,7 +35,7 @@ def read_audio(path: str | Path) -> np.ndarray:
     try:
         samples, rate_hz = _decode(path)
     except (FFmpegError, ValueError, UnicodeDecodeError) as error:
-        raise MediaError(f"{path} is not a sound file that FFmpeg can read ({error}); convert it to WAV.") from error
+        raise MediaError(f"{path} is not a sound file that FFmpeg can read ({reason(error)}); convert it to WAV.") from error
     return _checked(path, samples, rate_hz)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from chatanyone.errors import MediaError
+from chatanyone.errors import MediaError, reason
 
 RATE_HZ = 48_000  # what every player and AAC encoder takes
 
@@ -52,7 +52,7 @@ class Sound:
                     yield from (np.asarray(block.to_ndarray(), np.float32) for block in resampler.resample(frame))
                 yield from (np.asarray(block.to_ndarray(), np.float32) for block in resampler.resample(None))
         except (FFmpegError, ValueError, IndexError) as error:
-            raise MediaError(f"the sound of {self.path} could not be read to its end ({error})") from None
+            raise MediaError(f"the sound of {self.path} could not be read to its end ({reason(error)})") from None
 
 
 def has_sound(path: str | Path) -> bool:

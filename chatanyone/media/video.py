@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from chatanyone import timebase
-from chatanyone.errors import MediaError
+from chatanyone.errors import MediaError, reason
 
 CRF = "18"  # our choice: x264's constant rate factor, visually near lossless
 PRESET = "veryfast"  # our choice: 4 ms a frame on one core, about a quarter larger than the default preset
@@ -193,7 +193,7 @@ class VideoReader:
         try:
             self._container = av.open(str(self.path))
         except (OSError, ValueError) as error:
-            raise MediaError(f"{self.path} is not a video this program reads ({error})") from None
+            raise MediaError(f"{self.path} is not a video this program reads ({reason(error)})") from None
         if not self._container.streams.video:
             self._container.close()
             raise MediaError(f"{self.path} has no picture track; give a video")
@@ -213,7 +213,7 @@ class VideoReader:
         try:
             yield from self._picked()
         except (OSError, ValueError) as error:
-            raise MediaError(f"{self.path} is damaged and could not be read to its end ({error})") from None
+            raise MediaError(f"{self.path} is damaged and could not be read to its end ({reason(error)})") from None
 
     def _picked(self) -> Iterator[NDArray[np.uint8]]:
         """Output frame i shows the last source frame that has started at i / fps."""

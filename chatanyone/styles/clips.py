@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chatanyone.config import Config
 from chatanyone.errors import MediaError
+from chatanyone.exchange import SUFFIXES, read_motion
 from chatanyone.media.audio import read_audio
 from chatanyone.motionfile import MotionDocument
 from chatanyone.styles.calibration import Calibration, Samples
@@ -24,10 +25,10 @@ _AUDIBLE = 0.01  # of full scale
 
 
 def clip_style(path: str | Path, config: Config, name: str = "clip", description: str = "") -> NamedStyle:
-    """The manner of the person in a film, or in a motion document (``.npz``)."""
+    """The manner of the person in a film, or in a motion document (``.npz``, ``.csv``, ``.json``)."""
     samples = None
-    if Path(path).suffix.lower() == ".npz":
-        document = MotionDocument.load(path)
+    if Path(path).suffix.lower() in SUFFIXES:
+        document = read_motion(path)
     else:
         from chatanyone.tracking import track_file
 

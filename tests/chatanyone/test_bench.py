@@ -70,5 +70,8 @@ def test_command_prints_a_table_and_writes_json(
 
 
 def test_too_short_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "--seconds", "0"]) == cli.USER_MISTAKE
-    assert "--seconds must be at least 1" in capsys.readouterr().err
+    for seconds in ("0", "nan", "inf"):
+        assert cli.main(["bench", "--seconds", seconds]) == cli.USER_MISTAKE
+        assert "--seconds must be between 1 and 600" in capsys.readouterr().err
+    assert cli.main(["bench", "--json", "nowhere/b.json"]) == cli.USER_MISTAKE  # before a minute's work, not after it
+    assert "the output folder nowhere does not exist" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import resource
 import struct
 import subprocess
@@ -176,7 +177,8 @@ def test_sounds_that_cannot_be_used(image: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("these are words, not sound\n" * 20)
     for name, sentence in [("nan.wav", "NaN"), ("zero.wav", "no samples"), ("empty.wav", "empty"),
-                           ("text.wav", "not a sound file"), ("none.wav", "there is none"), ("me.png", "")]:
+                           ("text.wav", "FFmpeg can read (Invalid data found when processing input); convert it to WAV"),
+                           ("none.wav", "there is none"), ("me.png", "")]:
         line = _refused(capsys, _animate(image, tmp_path / name, tmp_path / "o.mp4"))
         assert sentence in line and name in line
     assert not (tmp_path / "o.mp4").exists()
@@ -221,6 +223,27 @@ def test_interrupt_in_the_middle(image: Path, audio: Path, tmp_path: Path, monke
     assert _animate(image, audio, tmp_path / "o.mp4", "--force") == cli.INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
     assert (tmp_path / "o.mp4").read_bytes() == b"precious" and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/full", "closed"])
+def test_output_that_nobody_takes(place: str) -> None:
+    """`chatanyone style list | head -1`: no traceback, neither from us nor from Python as it ends."""
+    code = ("import argparse, sys; from chatanyone import cli\n"
+            "verb = argparse.Namespace(run=lambda _: print('calm'))\n"
+            "cli.parser = lambda: argparse.Namespace(parse_args=lambda _: verb)\n"
+            "sys.exit(cli.main())")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    script = [sys.executable, "-c", code]
+    if place == "closed":
+        script = ["sh", "-c", 'exec "$0" "$@" >&-', *script]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer if place == "pipe" else "/dev/full", "wb") as output:
+        done = subprocess.run(script, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+    if place != "pipe":
+        os.close(writer)
+    sentence = "chatanyone: error: the system: No space left on device\n" if place == "/dev/full" else ""
+    assert (done.returncode, done.stderr) == ({"pipe": cli.READER_GONE, "closed": 0}.get(place, cli.USER_MISTAKE), sentence)
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
