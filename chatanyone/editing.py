@@ -21,6 +21,7 @@ from motion.types import ARKIT_INDEX, BodyMotion, FaceMotion
 
 KINDS = ("set", "add", "scale")
 RAMP_S = 0.2
+LARGEST = 1_000_000  # our choice: beyond anything that is meant, and float32 still holds what comes of it
 ANGLES = ("pitch", "yaw", "roll")  # of the head, degrees: nod down, turn to the image's right, tilt to the image's left
 _FORM = re.compile(r"([A-Za-z]+)=([^@]+)(?:@([^-]*)-(.*))?")
 
@@ -64,7 +65,7 @@ def check_change(change: Change) -> None:
         raise MediaError(f"a change is one of {', '.join(KINDS)}, not '{change.kind}'")
     if change.start_s is not None and change.end_s is not None and change.end_s < change.start_s:
         raise MediaError(f"the change of {change.target} ends ({change.end_s:g} s) before it starts ({change.start_s:g} s)")
-    if change.ramp_s < 0:
+    if not 0 <= change.ramp_s <= LARGEST:
         raise MediaError(f"the ramp of a change must be 0 s or longer, not {change.ramp_s:g}")
     if change.target in GROUPS:
         _check_group(change)
@@ -134,7 +135,7 @@ def _float(text: str, whole: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
-        raise MediaError(f"'{text.strip()}' in '{whole}' is no number; write NAME=VALUE@START-END, such as "
+    if not abs(value) <= LARGEST:
+        raise MediaError(f"'{text.strip()}' in '{whole}' is no number up to {LARGEST}; write NAME=VALUE@START-END, such as "
                          "mouthSmileLeft=0.4@1.0-2.5")
     return value

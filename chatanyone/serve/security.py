@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
+import ssl
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from chatanyone.errors import ConfigError
+from chatanyone.errors import ConfigError, reason
 from chatanyone.live_config import ServerConfig
 from chatanyone.serve.refusals import Refused
 
@@ -53,6 +54,22 @@ def check_exposure(config: ServerConfig) -> None:
     if not config.tls_certificate and not config.insecure:
         raise ConfigError(f"{config.host} is reachable from other machines, so live.server.tls_certificate and tls_key "
                           "must be set; behind a reverse proxy that speaks TLS give --insecure instead")
+
+
+def tls_context(config: ServerConfig) -> ssl.SSLContext | None:
+    """Of the configured certificate; None where there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or its key is another's.
+    """
+    if config.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the TLS certificate {config.tls_certificate} or its key cannot be used: {reason(error)}") from None
+    return context
 
 
 class Guard:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -29,7 +28,7 @@ from chatanyone.serve.ice import servers_for_server
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.portraits import Portraits, Prepare, as_it_is
 from chatanyone.serve.rtc import AiortcPeer
-from chatanyone.serve.security import check_exposure, is_loopback
+from chatanyone.serve.security import check_exposure, is_loopback, tls_context
 from chatanyone.serve.styles import Styles, Track, no_style
 from chatanyone.serve.transport import Peer, PeerEvents
 from chatanyone.talk.commands import read_changes
@@ -161,7 +160,7 @@ async def _listen(app: web.Application, config: ServerConfig, stack: AsyncExitSt
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, config.host, config.port, ssl_context=_tls(config))
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=tls_context(config))
     try:
         await site.start()
     except OSError as error:
@@ -171,14 +170,3 @@ async def _listen(app: web.Application, config: ServerConfig, stack: AsyncExitSt
     shown = f"[{config.host}]" if ":" in config.host else config.host
     token = f"/#token={config.token}" if config.token else "/"
     return f"{'https' if config.tls_certificate else 'http'}://{shown}:{port}{token}"
-
-
-def _tls(config: ServerConfig) -> ssl.SSLContext | None:
-    if config.tls_certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the TLS certificate {config.tls_certificate} or its key cannot be used: {error}") from None
-    return context

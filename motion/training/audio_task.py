@@ -105,6 +105,9 @@ class AudioTask:
         kept: an encoder whose features this one should go on giving for espeak-ng's speech, so that nets trained on them
             stay valid; what real voices sound like may change
         keep: weight of that, in variances of its features
+
+    Raises:
+        ValueError: the corpus holds no training speech.
     """
 
     kind = "audio_encoder"
@@ -119,6 +122,8 @@ class AudioTask:
         self.kept, self.keep = kept, keep
         self._clips: dict[str, list[Clip]] = {}
         self._sources: list[list[Clip]] | None = None
+        if not shard_paths(self.corpus, "train"):
+            raise ValueError(f"no training speech in {self.corpus}; make some with tools/make_speech_corpus.py")
 
     def clips(self, split: str) -> list[Clip]:
         """Loaded once."""
@@ -140,8 +145,6 @@ class AudioTask:
     def batches(self, seed: int) -> Iterator[dict[str, Tensor]]:
         """``mel [B, 2 (R + delay), M]``, ``phonemes [B, R]``, ``curves [B, R, 52]`` and ``real [B]`` without end."""
         rng = np.random.default_rng(seed)
-        if not self.clips("train"):
-            raise ValueError(f"no training speech in {self.corpus}: make some with tools/make_speech_corpus.py")
         while True:
             items = [self._item(rng) for _ in range(self.batch_size)]
             mel, phonemes, curves, real = (torch.stack(column) for column in zip(*items))

@@ -281,6 +281,10 @@ def test_help_loads_no_net(arguments: list[str]) -> None:
 def test_train_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "motion-face", "--data", str(tmp_path / "none"), "--run", str(tmp_path / "run")]
     assert "none does not exist; make training data" in _refused(capsys, cli.main(command))
+    (tmp_path / "none").mkdir()
+    command[1] = "audio"
+    assert "no training speech in" in _refused(capsys, cli.main(command))
+    assert not (tmp_path / "run").exists()
 
 
 def test_train_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,7 @@ def test_the_envelope_by_hand() -> None:
     ("set", "jawOpen=0.4@2-1", "ends .1 s. before it starts .2 s"), ("set", "jawOpened=0.4", "neither an ARKit shape"),
     ("set", "brows=0.4", "can only be scaled; set one shape of it"), ("scale", "mouth=-1", "strength of mouth must be"),
     ("scale", "hands=3", "strength of hands must be"), ("set", "jawOpen=inf", "is no number"),
+    ("add", "yaw=1e300", "is no number up to 1000000"),
     ("shift", "jawOpen=1", "one of set"),
 ])
 def test_other_changes_are_refused(kind: str, text: str, message: str) -> None:
@@ -90,5 +91,6 @@ def test_other_changes_are_refused(kind: str, text: str, message: str) -> None:
 def test_a_change_after_the_end_is_refused() -> None:
     with pytest.raises(MediaError, match="starts at 9 s, but the motion lasts 2.00 s"):
         edited(moving(60), [parse_change("set", "jawOpen=1@9-10")])
-    with pytest.raises(MediaError, match="ramp of a change"):
-        parse_change("set", "jawOpen=1", -0.1)
+    for ramp_s in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(MediaError, match="ramp of a change"):
+            parse_change("set", "jawOpen=1", ramp_s)

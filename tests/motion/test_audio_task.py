@@ -91,7 +91,7 @@ def test_it_learns(corpus: Path) -> None:
 
 def test_missing_corpus_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="make some with tools/make_speech_corpus.py"):
-        next(AudioTask(tmp_path, DEBUG_CONFIG).batches(0))
+        AudioTask(tmp_path, DEBUG_CONFIG)
 
 
 def test_aperture_by_hand() -> None:

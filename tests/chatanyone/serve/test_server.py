@@ -69,6 +69,13 @@ def test_mistakes_are_one_line(options: list[str], message: str, capsys: pytest.
     assert message in error and error.count("\n") == 1
 
 
+def test_a_bad_certificate_is_refused_before_the_machine_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("chatanyone.serve.setup.engines_and_preparers", lambda *_: pytest.fail("too late"))
+    assert cli.main(["serve", "--certificate", "none.pem", "--key", "none.pem"]) == cli.USER_MISTAKE
+    assert "the TLS certificate none.pem or its key cannot be used: No such file" in capsys.readouterr().err
+
+
 def certificate(folder: Path) -> dict[str, str]:
     """A self-signed one for 127.0.0.1."""
     now = datetime.datetime.now(datetime.timezone.utc)
