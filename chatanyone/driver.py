@@ -36,6 +36,8 @@ ABSOLUTE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLowerDo
 POSE_GAIN = (1.25, 1.0, 1.0)  # pitch, yaw, roll
 DISTANCE_M = 0.8  # of head and camera, as in tracking_fit: what turns a head that comes nearer into a larger one
 FOREARM = 0.6  # shoulder widths
+POINTING = 0.3  # of a forearm's length: seen shorter, it points at the viewer, and its elbow moves as the hand does
+POINTED_TURN = 0.35  # of a turn is drawn then: what the hand hides, its own forearm above all, no picture shows
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 THROAT = 0.06  # metres
 CHEEK = 0.03  # metres
@@ -120,8 +122,8 @@ class Driver:
     def _arms(self, body: BodyMotion) -> BodyMotion:
         """Fit the arms' motion to the arms of the picture (our choice).
 
-        A forearm that points at the viewer has no length in the picture, so the elbow must come along or the sleeve would
-        fold; an arm whose hand is not seen hangs, and hardly moves.
+        A forearm that points at the viewer has no length in the picture, so the elbow must come along and the hand turn
+        less, or the hand would come off its arm; an arm whose hand is not seen hangs, and hardly moves.
         """
         delta, hands = body.delta.clone(), body.hands.clone()
         if self._clasped:  # hands that hold each other move as one
@@ -130,9 +132,11 @@ class Driver:
             reach = self._reach[side]
             wrist, elbow = (BODY_KEYPOINTS.index(f"{joint}{name.capitalize()}") for joint in ("wrist", "elbow"))
             gain = 0.5 + 0.5 * reach if self.portrait.hand_seen[side] else HANGING
+            free = max(reach - POINTING, 0) / (1 - POINTING)
+            hands[:, side, -6:-3] *= POINTED_TURN + (1 - POINTED_TURN) * free
             hands[:, side, -3:] *= gain
             delta[:, wrist] = hands[:, side, -3:] if self.portrait.hand_seen[side] else gain * delta[:, wrist]
-            delta[:, elbow] = torch.lerp(delta[:, wrist], gain * delta[:, elbow], reach)
+            delta[:, elbow] = torch.lerp(delta[:, wrist], gain * delta[:, elbow], free)
         return BodyMotion(delta, hands)
 
     def _forearms(self) -> list[float]:

@@ -78,6 +78,23 @@ def test_an_arm_without_a_visible_hand_hardly_moves(driver: Driver) -> None:
     assert float(moved[0, wrist, 1] - moved[1, wrist, 1]) == pytest.approx(HANGING * 0.2 * 120, rel=1e-4)
 
 
+@pytest.mark.parametrize("points_at_viewer", [True, False])
+def test_a_hand_does_not_come_off_a_forearm_that_points_at_the_viewer(template: HeadTemplate, points_at_viewer: bool) -> None:
+    portrait = template_portrait(template)
+    elbow, wrist = (BODY_KEYPOINTS.index(f"{joint}Left") for joint in ("elbow", "wrist"))
+    place = portrait.body.clone()
+    place[wrist, :2] = place[elbow, :2] + torch.tensor([-10.0 if points_at_viewer else -80.0, 0])
+    hands = torch.zeros(2, 21, 3)
+    hands[0, :, :2] = place[wrist, :2]
+    driver = Driver(replace(portrait, body=place, hands=hands, hand_confidence=torch.tensor([0.4, 0])), template)
+    _, body = neutral_motion(1)
+    body.hands[0, 0, -6:] = torch.tensor([0, 0.3, 0, 0.1, 0, 0])
+    moved = driver._arms(body)
+    apart = float((moved.delta[0, wrist] - moved.delta[0, elbow]).norm())
+    assert (apart == pytest.approx(0, abs=1e-6)) == points_at_viewer and float(moved.delta[0, wrist, 0]) > 0.04
+    assert (float(moved.hands[0, 0, -5]) < 0.15) == points_at_viewer
+
+
 def test_hands_of_the_paper_portraits_are_rigged(template: HeadTemplate, shared_data: object) -> None:
     from pathlib import Path
 
