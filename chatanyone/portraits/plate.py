@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_COARSE = 3.0  # px at 512 wide: what is finer than this is texture, mirrored; the rest is continued smoothly
-_DETAIL_REACH = 34.0  # px at 512 wide
-_SPREAD = 8.0  # px at 512 wide: how far resampling and lens blur carry a person's colours
-_FOCUS_LOST = 0.15  # px of blur for each px beyond the picture
+from chatanyone.portraits import patches
+
+_COARSE = 3.0  # px at 512 wide: how far the known is averaged before it is continued smoothly
+_PATCHED, _FADE = 56.0, 16.0  # px at 512 wide: how far patches continue the known, and how softly they end
+_RING = 3.0  # px at 512 wide of the known that are made by patches too, to go over softly
+_SPREAD = 4.0  # px at 512 wide: how far resampling and lens blur carry a person's colours
+_FOCUS_LOST = 0.25  # px of blur for each px beyond the picture
+_BLURS = (0, 1, 2, 4, 8, 16, 32)  # px, mixed for what lies between
 
 Image = NDArray[np.float32]  # [H, W, 3] in [0, 1]
 Mask = NDArray[np.float32]  # [H, W] in [0, 1]
@@ -21,40 +25,70 @@ Mask = NDArray[np.float32]  # [H, W] in [0, 1]
 
 def background_plate(image: Image, matte: Mask, real: NDArray[np.bool_], seed: int = 0,
                      spread: float = _SPREAD, texture: bool = True) -> Image:
-    """``[H, W, 3]``: the picture where neither person nor missing pixels are, a smooth continuation elsewhere.
+    """``[H, W, 3]``: the picture where neither person nor missing pixels are, its continuation elsewhere.
 
     real: ``[H, W]`` which pixels the picture has; spread: px at 512 wide beyond the matte that are not trusted either;
-    texture: mirror the finest detail into the unknown part. The continuation carries the grain of the known background.
+    texture: patches of the known background continue it; deep inside, and without, a smooth membrane with the known's grain.
     """
     H, W, _ = image.shape
     reach = max(round(W / 512 * spread), 1)  # no person's colour may leak
-    size = 2 * reach + 1
-    person = cv2.dilate((matte > 0.02).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
-    known = ~person & real
+    known = _away(matte, reach) & real
     if known.mean() < 0.005:  # a face that fills the frame: any calm colour will do
         return np.broadcast_to(np.median(image.reshape(-1, 3), axis=0), image.shape).astype(np.float32).copy()
     coarse = _blur_known(image, known, sigma=_COARSE * W / 512)
     inside = np.ix_(real.any(axis=1), real.any(axis=0))
     filled = coarse.copy()
     filled[inside] = membrane(coarse[inside], known[inside])
-    _continue_beyond(filled, real)
-    detail, share = (_mirrored_detail(image - coarse, known, reach=_DETAIL_REACH * W / 512) if texture
-                     else (np.zeros_like(image), np.zeros((H, W), np.float32)))
-    filled += detail + _grain(image, known, seed)[..., None] * np.where(known, 0, 1 - share)[..., None]
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 2.0)
-    weight = np.where(known, np.clip(2 * weight - 1, 0, 1), 0)[..., None]
+    filled += _grain(image, known, seed)[..., None] * ~known[..., None]
+    ring = _RING * W / 512 if texture else 2.0
+    if texture:
+        sure = _away(matte, reach + round(ring)) & real
+        filled[inside] = _patched(image[inside], filled[inside], coarse[inside], sure[inside], W / 512)
+    filled = _beyond(filled, real)
+    weight = np.clip(ndimage.distance_transform_edt(known) / (ring + 0.5), 0, 1)[..., None]
     return np.clip(weight * image + (1 - weight) * filled, 0, 1).astype(np.float32)
 
 
-def _continue_beyond(image: Image, real: NDArray[np.bool_]) -> None:
-    """Beyond the picture its edge goes on, ever more out of focus: a door stays a door, and no head is mirrored. In place."""
-    for picture, rows in ((image, real.any(axis=1)), (image.transpose(1, 0, 2), real.any(axis=0))):
-        inside = np.flatnonzero(rows)
-        for edge, outwards in ((inside[0], range(inside[0] - 1, -1, -1)), (inside[-1], range(inside[-1] + 1, len(rows)))):
-            line = picture[edge][None]
-            for place in outwards:
-                sigma = _FOCUS_LOST * abs(place - edge) + 0.5
-                picture[place] = cv2.GaussianBlur(line, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[0]
+def _away(matte: Mask, reach: int) -> NDArray[np.bool_]:
+    """``[H, W]``: farther than ``reach`` px from the person."""
+    size = 2 * reach + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.asarray(cv2.dilate((matte > 0.02).astype(np.uint8), disc) == 0, dtype=np.bool_)
+
+
+def _patched(image: Image, filled: Image, coarse: Image, known: NDArray[np.bool_], unit: float) -> Image:
+    """Patches of the known about it, `filled` farther away. Edges and texture go on; a smooth rim before leaves, or stripes
+    that end at it, are seen at once."""
+    distance, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
+    wanted = ~known & (distance < _PATCHED * unit)
+    made = patches.fill(image, coarse[rows, columns], known, wanted)
+    share = np.clip((_PATCHED * unit - distance) / (_FADE * unit), 0, 1)[..., None]
+    return (share * made + (1 - share) * filled).astype(np.float32)
+
+
+def _beyond(image: Image, real: NDArray[np.bool_]) -> Image:
+    """Beyond the picture the background without the person goes on mirrored, and ever more out of focus."""
+    rows, columns = real.any(axis=1), real.any(axis=0)
+    (ys, far_y), (xs, far_x) = _mirrored(rows), _mirrored(columns)
+    mirrored = image[np.ix_(ys, xs)]
+    sigma = _FOCUS_LOST * np.maximum(far_y[:, None], far_x[None])[..., None]
+    out = sharper = mirrored
+    for low, high in zip(_BLURS, _BLURS[1:]):
+        if not (sigma > low).any():
+            break
+        softer = cv2.GaussianBlur(mirrored, (0, 0), high, borderType=cv2.BORDER_REFLECT)
+        share = np.clip((sigma - low) / (high - low), 0, 1)
+        out, sharper = np.where(sigma > low, (1 - share) * sharper + share * softer, out), softer
+    return np.where(np.outer(rows, columns)[..., None], image, out).astype(np.float32)
+
+
+def _mirrored(real: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For a line of pixels: which real one each shows, and how far beyond the real ones it is."""
+    first, last = np.flatnonzero(real)[[0, -1]]
+    place, length = np.arange(len(real)), max(last - first, 1)
+    turned = np.abs(place - first) % (2 * length)
+    shown = np.minimum(first + np.minimum(turned, 2 * length - turned), last)
+    return shown, np.maximum(np.maximum(first - place, place - last), 0)
 
 
 def _blur_known(image: Image, known: NDArray[np.bool_], sigma: float) -> Image:
@@ -63,26 +97,6 @@ def _blur_known(image: Image, known: NDArray[np.bool_], sigma: float) -> Image:
     total = cv2.GaussianBlur(image * weight[..., None], (0, 0), sigma)
     blurred = total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-6)[..., None]
     return np.where(known[..., None], blurred, image).astype(np.float32)
-
-
-def _mirrored_detail(detail: Image, known: NDArray[np.bool_], reach: float) -> tuple[Image, Mask]:
-    """Texture of the unknown part: the known detail mirrored at the nearest known pixel, fading out after ``reach`` px.
-
-    The membrane alone is smooth, and a smooth rim round a person before leaves or bricks is seen at once.
-    Returns the detail ``[H, W, 3]`` and how much of it was used ``[H, W]``.
-    """
-    H, W = known.shape
-    distance, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
-    y, x = np.mgrid[:H, :W]
-    offset = 2 * np.stack([columns - x, rows - y], axis=-1).astype(np.float32)
-    # The nearest pixel jumps along a rough outline, which would give fur; smoothed, the mirror follows its general run.
-    offset = cv2.GaussianBlur(offset, (0, 0), reach / 5)
-    sharp = np.where(known[..., None], detail, 0).astype(np.float32)
-    map_x, map_y = x.astype(np.float32) + offset[..., 0], y.astype(np.float32) + offset[..., 1]
-    mirrored = cv2.remap(sharp, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    usable = cv2.remap(known.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    share = np.exp(-(distance / reach) ** 2).astype(np.float32) * cv2.blur(usable, (5, 5))
-    return (mirrored * share[..., None]).astype(np.float32), share.astype(np.float32)
 
 
 def membrane(image: Image, known: NDArray[np.bool_], steps: int = 60) -> Image:

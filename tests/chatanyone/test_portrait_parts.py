@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from chatanyone.portraits.framing import Frame, Person, choose_frame, cut
+from chatanyone.portraits import patches
 from chatanyone.portraits.matte import guided_filter, hand_silhouette, matting_laplacian, solve_alpha
 from chatanyone.portraits.plate import background_plate, foreground_colour, membrane
 from chatanyone.vision import Face, Hand
@@ -205,6 +206,30 @@ def test_plate_carries_texture_into_the_band_beside_the_person() -> None:
     assert plate[band].std() > 0.3 * 0.1  # grain alone stays under 0.02
     assert plate[middle].std() < 0.03  # fades out where nothing will ever show
     assert np.abs(plate[band].mean() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_stripes_behind_a_person_go_on(upright: bool) -> None:
+    """Unlike a membrane's, and where they belong."""
+    wave = 0.5 + 0.3 * np.sign(np.sin(np.arange(192) * 2 * np.pi / 16)).astype(np.float32)
+    lines = np.broadcast_to(wave[None] if upright else wave[:, None], (192, 192))
+    stripes = np.repeat(cv2.GaussianBlur(lines, (0, 0), 1.0)[..., None], 3, 2)
+    alpha = disc(192, 192, 40, 2)
+    image = ((1 - alpha[..., None]) * stripes + alpha[..., None] * np.array([0.9, 0.1, 0.1])).astype(np.float32)
+    plate = background_plate(image, alpha, np.ones(alpha.shape, bool))
+    rim = (alpha > 0) & (disc(192, 192, 28, 1) < 0.5)
+    assert np.abs(plate - stripes)[rim].mean() < 0.07 < 0.2 < np.abs(stripes - 0.5)[rim].mean()
+
+
+def test_patches_leave_alone_what_they_know_nothing_about() -> None:
+    start = np.random.default_rng(1).random((50, 37, 3)).astype(np.float32)
+    known = np.zeros((50, 37), bool)
+    assert np.array_equal(patches.fill(start, start, known, ~known), start)
+    known[:, :30] = True
+    wanted = np.zeros_like(known)
+    wanted[:, 25:33] = True
+    filled = patches.fill(start, np.zeros_like(start), known, wanted)
+    assert np.array_equal(filled[known], start[known]) and not filled[:, 33:].any() and filled[:, 30:33].any()
 
 
 def test_an_arm_in_shadow_is_part_of_the_person() -> None:
