@@ -12,7 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from chatanyone import timebase
@@ -68,6 +68,7 @@ class VideoWriter:
         self.path = check_output(path, force)
         self.fps = fps
         self.frames = self.samples = 0
+        self._convert = VideoReformatter()  # one for all frames: its tables take longer than a frame
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._container: av.container.OutputContainer | None = None
         try:
@@ -97,8 +98,8 @@ class VideoWriter:
         """Appends one frame, RGB ``[H, W, 3]``."""
         if frame.shape != (self._video.height, self._video.width, 3):
             raise ValueError(f"expected a frame of {self._video.width} x {self._video.height}, got {frame.shape}")
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture = self._convert.reformat(av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p",
+                                         dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         picture.pts, picture.time_base = self.frames, 1 / self.fps
         self.frames += 1
         self._mux(self._video, picture)
