@@ -32,7 +32,7 @@ from chatanyone.animate import _cache_folder
 from chatanyone.config import Config, load_config
 from chatanyone.errors import MediaError, StreamClosed
 from chatanyone.media.image import read_image
-from chatanyone.pipeline import AvatarPipeline, Frame, PipelineState, Style
+from chatanyone.pipeline import AvatarPipeline, Frame, PipelineState, Style, drawn
 from chatanyone.portrait import Portrait, prepare_portrait
 from chatanyone.stream.gate import TAIL_FRAMES, MouthGate, gated
 from chatanyone.stream.units import MOTION_FPS
@@ -161,13 +161,20 @@ class _Interruptible:
         self._cut_before = min(self._cut_before, frame)
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+        pictures: Tensor = self._scene(self._held(face), body)
+        return pictures
+
+    def pictures(self, face: FaceMotion, body: BodyMotion) -> NDArray[np.uint8]:
+        """The same as bytes."""
+        return drawn(self._scene, self._held(face), body)
+
+    def _held(self, face: FaceMotion) -> FaceMotion:
         factors = []
         for _ in range(len(face.expression)):
             self._gate = self._gate.step(self._frame < self._cut_before)
             factors.append(self._gate.factor)
             self._frame += 1
-        pictures: Tensor = self._scene(gated(face, torch.tensor(factors)), body)
-        return pictures
+        return gated(face, torch.tensor(factors))
 
 
 def _prepared(image: str | Path | NDArray[np.uint8], config: Config) -> Portrait:

@@ -28,6 +28,7 @@ from motion.types import BODY_DIM, FACE_DIM, BodyMotion, FaceMotion, StyleRange
 
 HOP_FRAMES = 1  # our choice: the stages gather frames themselves, so a longer hop would only add latency
 MOTION_AHEAD = 2  # passes of motion that wait to be drawn, of a whole clip
+DRAWN_AT_ONCE = 2  # frames, by a core: drawn one by one they take a quarter longer
 PASSES_DRAWN = 2  # side by side, of a whole clip: a core that has done its part of one goes on with the next
 
 Frame = NDArray[np.uint8]  # RGB [H, W, 3]
@@ -222,19 +223,24 @@ class AvatarPipeline:
         return face, body, replace(state, clock=replace(state.clock, closed=True, faces=None))
 
     def run(self, samples: Samples, state: PipelineState) -> Iterator[Frame]:
-        """A whole clip, frame by frame: what `step` and `flush` give. The motion of later frames is made, in a thread, while
-        earlier ones are drawn, two passes side by side: drawing waits for nothing."""
-        scene, motion = state.scene, ahead(self._whole_motion(samples, state), MOTION_AHEAD)
-        together = min(getattr(scene, "workers", 1), PASSES_DRAWN)
-        for frames in side_by_side(lambda moved: self._render(*moved, scene), motion, together):
+        """A whole clip, frame by frame: what `step` and `flush` give (up to rounding where short passes are drawn together).
+        The motion of later frames is made, in a thread, while earlier ones are drawn, two passes side by side: drawing waits
+        for nothing."""
+        scene, workers = state.scene, getattr(state.scene, "workers", 1)
+        motion = ahead(self._whole_motion(samples, state, workers * DRAWN_AT_ONCE), MOTION_AHEAD)
+        for frames in side_by_side(lambda moved: self._render(*moved, scene), motion, min(workers, PASSES_DRAWN)):
             yield from frames
 
-    def _whole_motion(self, samples: Samples, state: PipelineState) -> Iterator[tuple[FaceMotion, BodyMotion]]:
-        """The motion of a whole clip, in the passes in which it is drawn."""
+    def _whole_motion(self, samples: Samples, state: PipelineState,
+                      least: int) -> Iterator[tuple[FaceMotion, BodyMotion]]:
+        """The motion of a whole clip, in the passes in which it is drawn: of so many frames at least."""
+        waiting: list[tuple[FaceMotion, BodyMotion]] = []
         for face, body, state in self._passes(samples, state):
-            if len(face.expression):
-                yield face, body
-        yield self._last_pass(state)[:2]
+            waiting += [(face, body)] * bool(len(face.expression))
+            if sum(len(face.expression) for face, _ in waiting) >= least:
+                yield _together(waiting)
+                waiting = []
+        yield _together([*waiting, self._last_pass(state)[:2]])
 
     def _receive(self, samples: Tensor, state: PipelineState) -> PipelineState:
         clock = _open(state)
@@ -289,7 +295,21 @@ class AvatarPipeline:
 
     @torch.inference_mode()
     def _render(self, face: FaceMotion, body: BodyMotion, scene: Scene) -> list[Frame]:
-        return list(as_bytes(scene(face, body))) if len(face.expression) else []
+        return list(drawn(scene, face, body)) if len(face.expression) else []
+
+
+def _together(passes: list[tuple[FaceMotion, BodyMotion]]) -> tuple[FaceMotion, BodyMotion]:
+    """The motion of passes that follow one another."""
+    if len(passes) == 1:
+        return passes[0]
+    faces, bodies = (torch.cat([motion.packed() for motion in kind]) for kind in zip(*passes))
+    return FaceMotion.unpack(faces), BodyMotion.unpack(bodies)
+
+
+def drawn(scene: Scene, face: FaceMotion, body: BodyMotion) -> NDArray[np.uint8]:
+    """Pictures of T frames as bytes, ``[T, H, W, 3]``; scenes that draw side by side make them there, in `pictures`."""
+    pictures: Callable[[FaceMotion, BodyMotion], NDArray[np.uint8]] | None = getattr(scene, "pictures", None)
+    return as_bytes(scene(face, body)) if pictures is None else pictures(face, body)
 
 
 @contextmanager

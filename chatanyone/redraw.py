@@ -14,9 +14,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from chatanyone.media.frames import as_bytes
 from chatanyone.motionfile import MotionDocument
-from chatanyone.pipeline import Frame, Scene
+from chatanyone.pipeline import Frame, Scene, drawn
 from motion.style import lip_gap_mm
 from motion.types import ARKIT_INDEX, BodyMotion, FaceMotion
 
@@ -68,7 +67,7 @@ def calm_frame(document: MotionDocument) -> int:
 def draw(scene: Scene, face: FaceMotion, body: BodyMotion, batch: int = _BATCH) -> Iterator[Frame]:
     """Pictures of motion ``[T, …]``, one after the other: uint8 RGB ``[H, W, 3]``."""
     for faces, bodies in zip(face.packed().split(batch), body.packed().split(batch)):
-        yield from as_bytes(scene(FaceMotion.unpack(faces), BodyMotion.unpack(bodies)))
+        yield from drawn(scene, FaceMotion.unpack(faces), BodyMotion.unpack(bodies))
 
 
 def _absolute() -> tuple[str, ...]:

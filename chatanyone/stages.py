@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chatanyone.driver import Driver
+from chatanyone.media.frames import as_bytes
 from chatanyone.pipeline import Strengths, Style
 from chatanyone.portrait import Portrait
 from motion.audio.features import AudioFeatures
@@ -22,6 +25,8 @@ from motion.sampler import FaceSampler
 from motion.template.head import HeadTemplate
 from motion.types import BodyMotion, FaceMotion
 from render.types import RenderDrive, RenderSource
+
+T = TypeVar("T")
 
 
 class SpeechStage:
@@ -102,23 +107,35 @@ class PortraitScene:
         self._pool: ThreadPoolExecutor | None = None
 
     def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+        """``[T, 3, H, W]``, see `chatanyone.pipeline.Scene`."""
+        return _joined(torch.cat, self._parts(face, body, self._draw))
+
+    def pictures(self, face: FaceMotion, body: BodyMotion) -> NDArray[np.uint8]:
+        """The same as bytes ``[T, H, W, 3]``, which are made side by side too."""
+        return _joined(np.concatenate, self._parts(face, body, lambda part: as_bytes(self._draw(part))))
+
+    def _parts(self, face: FaceMotion, body: BodyMotion, draw: Callable[[RenderDrive], T]) -> list[T]:
+        """What `draw` makes of each batch."""
         drive = self.driver(_to_cpu(face), BodyMotion.unpack(body.packed().cpu())).to(self.device)
         count = max(min(self.batch, -(-len(drive) // self.workers)), 1)
         parts = [drive.slice(start, start + count) for start in range(0, len(drive), count)]
         with self._first:
             if self._pool is None:  # the first call fills the source's cache, which the others then only read
-                made = [self.renderer(self.source, part) for part in parts]
+                made = [draw(part) for part in parts]
                 self._pool = ThreadPoolExecutor(self.workers, "render", initializer=torch.set_num_threads, initargs=(1,))
-                return torch.cat(made)
-        if len(parts) == 1:
-            return self.renderer(self.source, drive)
-        side_by_side = map if self.workers == 1 else self._pool.map
-        return torch.cat(list(side_by_side(self._draw, parts)))
+                return made
+        side_by_side = map if self.workers == 1 or len(parts) == 1 else self._pool.map
+        return list(side_by_side(draw, parts))
 
     @torch.inference_mode()
     def _draw(self, part: RenderDrive) -> Tensor:
-        """One batch, in a worker: inference mode belongs to the thread."""
+        """One batch; inference mode belongs to the thread."""
         return self.renderer(self.source, part)
+
+
+def _joined(join: Callable[[list[T]], T], parts: list[T]) -> T:
+    """One part is not copied."""
+    return parts[0] if len(parts) == 1 else join(parts)
 
 
 def _to_cpu(face: FaceMotion) -> FaceMotion:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from chatanyone import timebase
 from chatanyone.config import Config
-from chatanyone.media.frames import as_bytes
-from chatanyone.pipeline import AvatarPipeline, Stages, Strengths, Style
+from chatanyone.pipeline import DRAWN_AT_ONCE, AvatarPipeline, Stages, Strengths, Style, drawn
 from chatanyone.stages import PortraitScene
 from chatanyone.stream.engine import Step
 from chatanyone.stream.facewindow import FaceWindow
@@ -119,9 +118,10 @@ class Drawer:
 
     def _draw(self, step: Step, face: FaceMotion, body: BodyMotion, cut_before: Callable[[], int],
               out: NDArray[np.uint8]) -> None:
-        """As many at a time as are drawn side by side, so that an interruption still closes the mouth of the rest."""
+        """As many at a time as are drawn side by side in twos, so that an interruption still closes the mouth of the rest."""
         every, before = stride(step.pictures), self._gate
-        together = max(getattr(self.scene, "workers", 1), 1) if _device(self.scene).type == "cpu" else step.pictures
+        together = DRAWN_AT_ONCE * max(getattr(self.scene, "workers", 1), 1)
+        together = together if _device(self.scene).type == "cpu" else step.pictures
         all_factors, parts = [], []
         for first in range(0, step.pictures, together):
             shown = list(range(first * every, min(first + together, step.pictures) * every, every))
@@ -131,9 +131,9 @@ class Drawer:
                 factor, self._gate = _held(self._gate, frames, cut_before())
                 factors.append(factor)
             part = gated(_rows(face, shown), torch.tensor(factors))
-            parts.append(as_bytes(self.scene(part, _body_rows(body, shown))))
+            parts.append(drawn(self.scene, part, _body_rows(body, shown)))
             all_factors += factors
-        pictures = np.concatenate(parts)
+        pictures = parts[0] if len(parts) == 1 else np.concatenate(parts)
         out[:] = pictures
         if self._window is not None:
             self._drawn.append(_Drawn(step.number, self._frame, face, body, before, all_factors, pictures))
@@ -143,7 +143,7 @@ class Drawer:
         """The first pictures fill caches and start threads; nobody should wait for that."""
         face, body = FaceMotion.unpack(torch.zeros(count, 58)), BodyMotion.unpack(torch.zeros(count, 144))
         for _ in range(2):
-            pictures = as_bytes(self.scene(face, body))
+            pictures = drawn(self.scene, face, body)
             if self._window is not None:
                 self._window(face, body, pictures)
 

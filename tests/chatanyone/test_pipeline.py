@@ -16,7 +16,7 @@ from chatanyone import timebase
 from chatanyone.errors import StreamClosed
 from chatanyone.pipeline import MOTION_AHEAD, AvatarPipeline, Frame, PipelineState, Stages, Strengths
 from motion.types import BodyMotion, FaceMotion
-from tests.helpers.stages import FlatScene, stand_ins
+from tests.helpers.stages import FaceStandIn, FlatScene, stand_ins
 
 RATES = [pytest.param(Fraction(r), id=r) for r in ("25", "30", "30000/1001")]
 
@@ -72,7 +72,7 @@ def test_motion_of_later_frames_is_made_while_earlier_ones_are_drawn() -> None:
 
 def test_two_passes_are_drawn_side_by_side() -> None:
     """Each waits until another is being drawn, too; and the film is the same."""
-    pipeline, speech = AvatarPipeline(stand_ins()), _speech(9_600)  # 18 frames, six passes
+    pipeline, speech = AvatarPipeline(stand_ins()), _speech(12_800)  # 24 frames, in passes of five and six
     wanted, both = _play(pipeline, speech, 533), threading.Barrier(2, timeout=5)
 
     class Together(FlatScene):
@@ -84,6 +84,24 @@ def test_two_passes_are_drawn_side_by_side() -> None:
 
     beside = AvatarPipeline(Stages(*stand_ins()[:3], Together))
     np.testing.assert_array_equal(list(beside.run(speech, beside.init(None))), wanted)
+
+
+def test_short_passes_are_drawn_together() -> None:
+    """Stages that give frame by frame: each core still has two frames to draw, and the film is the same."""
+    drawn: list[int] = []
+
+    class Beside(FlatScene):
+        workers = 2
+
+        def __call__(self, face: FaceMotion, body: BodyMotion) -> Tensor:
+            drawn.append(len(face.expression))
+            return super().__call__(face, body)
+
+    audio, _, body, _ = stand_ins()
+    singly, speech = AvatarPipeline(Stages(audio, FaceStandIn(1), body, Beside)), _speech(12_800)
+    frames = list(singly.run(speech, singly.init(None)))
+    assert sum(drawn) == 24 and set(sorted(drawn)[1:]) <= {4, 5, 6, 7}, "none but the last has fewer than four"
+    np.testing.assert_array_equal(frames, _play(singly, speech, 533))
 
 
 def test_frames_show_their_own_moment() -> None:
