@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +33,7 @@ APART = 2.5  # px of the picture between neighbouring samples of one pixel from 
 TORN = 2.0  # px of the picture between neighbouring pixels: two of its pixels and more in one give a staircase
 EYES, MOUTH = slice(0, 8), slice(13, 19)  # of the face keypoints
 EYE_MARGIN, LID_MARGIN, MOUTH_MARGIN = 0.12, 0.2, 0.4  # of the larger side of a spot's keypoints: how far it reaches beyond
+SEEN_MARGIN = 3  # px about what is seen of a spot: as far as its parts are blurred into one another
 INNER = Part.TEETH  # this part and higher ones are inside the mouth
 
 
@@ -219,33 +221,62 @@ def _draw_spot(frame: Tensor, alpha: Tensor, flow: Tensor, drawing: FaceDrawing,
     if box is None:
         return
     x, y, w, h = box
-    rows, columns = slice(y, y + h), slice(x, x + w)
+    rows, columns = slice(y - top, y - top + h), slice(x - left, x - left + w)
     fine = _draw_fine(surface, drive.head, box)
-    near = max_filter(inner, 5, 5)[:, :, y - top:y - top + h, x - left:x - left + w] > 0
+    near = max_filter(inner, 5, 5)[:, :, rows, columns] > 0
     inside = (fine.part >= INNER)[:, None].float() * _enlarged(near.float())
-    shown = fine.mesh.clone() if mouth and source.teeth is not None else None
+    shown = fine.mesh.clone() if mouth and source.teeth is not None else fine.mesh
     if mouth and inside.any():
         _fill_inwards(fine.mesh, fine.weight, inside)
-    window = torch.lerp(_enlarged(flow[:, :, rows, columns]), fine.mesh, fine.weight)
-    layer = sample(source.cache["body"], window)
-    layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, rows, columns])
+    window = torch.lerp(_enlarged(flow[:, :, y:y + h, x:x + w]), fine.mesh, fine.weight)
     mixed = _mixed(fine, window)
+    if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
+        mixed = mixed | (inner[:, :, rows, columns] > 0)
+    drawn = _covered(fine.part) | near
+    mixed, lids = mixed & drawn, [] if closing is None else closing.nonzero().flatten().tolist()
+    if lids:
+        mixed = mixed & ~_behind_lids(fine.part, drawing.part[:, rows, columns])
+    else:  # of the box only what can be seen
+        part = _extent(mixed | (_halve(inside) > 0))
+        if part is None:
+            return
+        fine = _Fine(*(_cut(value, part, SUPERSAMPLE) for value in (fine.part, fine.mesh, fine.weight, fine.arch, fine.depth)))
+        window, inside, shown = (_cut(value, part, SUPERSAMPLE) for value in (window, inside, shown))
+        mixed, drawn = _cut(mixed, part), _cut(drawn, part)
+        x, y, w, h = box = x + part[0], y + part[1], *part[2:]
+    layer = sample(source.cache["body"], window)
+    layer[:, :3] += (1 - layer[:, 3:]) * _enlarged(source.plate[None, :, y:y + h, x:x + w])
     if mouth and inside.any():
         edge = _draw_mouth(layer[:, :3], _of_control(drawing.control, source, box), source, drive, fine, inside, (x, y), shown)
-        mixed = mixed | (_halve(edge) > 0)
-    if mouth:  # where the mesh alone shows the inside, the picture has nothing to look up
-        mixed = mixed | (inner[:, :, y - top:y - top + h, x - left:x - left + w] > 0)
-    mixed = mixed & (_covered(fine.part) | near)
-    if closing is not None and closing.any():
-        mixed = mixed & ~_behind_lids(fine.part, drawing.part[:, y - top:y - top + h, x - left:x - left + w])
-        for index in closing.nonzero().flatten().tolist():
-            one = slice(index, index + 1)
-            lids = lid_skin(layer[one, :3], window[one], fine.part[one] == Part.SKIN, source, drive.face_keypoints[one],
-                            (x, y), SUPERSAMPLE)
-            mixed[one] |= _halve(lids) > 0
+        mixed = mixed | ((_halve(edge) > 0) & drawn)
+    for index in lids:
+        one = slice(index, index + 1)
+        lid = lid_skin(layer[one, :3], window[one], fine.part[one] == Part.SKIN, source, drive.face_keypoints[one], (x, y),
+                       SUPERSAMPLE)
+        mixed[one] |= _halve(lid) > 0
     layer = _halve(layer)
     for target, value in ((frame, layer[:, :3]), (alpha, layer[:, 3:])):
-        target[:, :, rows, columns] = torch.where(mixed, value, target[:, :, rows, columns])
+        window = target[:, :, y:y + h, x:x + w]
+        window.copy_(torch.where(mixed, value, window))
+
+
+def _extent(mask: Tensor) -> Box | None:
+    """The box of what is true in ``[B, 1, h, w]``, `SEEN_MARGIN` larger within the image; None where nothing is."""
+    shown = mask.any(1).any(0).cpu().numpy()
+    if not shown.any():
+        return None
+    ends = []
+    for line in (shown.any(0), shown.any(1)):
+        found = np.flatnonzero(line)
+        ends.append((max(int(found[0]) - SEEN_MARGIN, 0), min(int(found[-1]) + 1 + SEEN_MARGIN, len(line))))
+    (x0, x1), (y0, y1) = ends
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _cut(image: Tensor, box: Box, scale: int = 1) -> Tensor:
+    """The part of ``[..., h, w]`` in a box of pixels `scale` times as large."""
+    x, y, width, height = (scale * value for value in box)
+    return image[..., y:y + height, x:x + width]
 
 
 def _draw_fine(surface: Surface, vertices: Tensor, box: Box) -> _Fine:
@@ -307,7 +338,7 @@ def _fill_inwards(mesh: Tensor, weight: Tensor, inside: Tensor) -> None:
 
 
 def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: RenderDrive, fine: _Fine,
-                inside: Tensor, corner: tuple[int, int], shown: Tensor | None) -> Tensor:
+                inside: Tensor, corner: tuple[int, int], shown: Tensor) -> Tensor:
     """Draw the inside of the mouth into the fine picture, whose corner lies at x, y px, and into channels 0-3, 5, 6 of the
     control image (in place); returns the inside with soft edges, ``[B, 1, h, w]``. shown ``[B, 2, h, w]`` px: which place of
     the picture the mesh shows, where the picture's own teeth are to be used."""
@@ -323,7 +354,7 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     wide = _enlarged(_blurred(share, 2 * reach + 1))[:, 0]
     light, clear = depth_light(fine.part, fine.arch, _in_mouth(inside, drive.face_keypoints[:, MOUTH, :2], corner), wide)
     colour = torch.lerp(source.cache["lip_shade"], colour * light, clear)
-    if shown is not None and source.teeth is not None:
+    if source.teeth is not None:
         colour = pictured(colour, fine.part, fine.arch, shown, source.teeth, source.cache["enamel_gain"], wide)
     colour = _smooth_inside(colour, inside)
     seen = (_blurred(share, SEAM) - SEAM_SHUT) / (SEAM_OPEN - SEAM_SHUT)

@@ -123,6 +123,21 @@ def test_the_mouth_is_drawn_where_the_lips_part(driver: Driver) -> None:
     assert abs(columns.float().mean() - lips[:, 0].mean()) < 3
 
 
+def test_what_is_left_out_about_eyes_and_mouth_is_not_seen(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the part of a spot that shows something finer is drawn: the frame is that of the whole spot."""
+    face, body = neutral_motion(3)
+    face.expression[:, ARKIT_INDEX["jawOpen"]] = torch.tensor([0.05, 0.3, 0.8])
+    face.expression[:, ARKIT_INDEX["eyeWideLeft"]], face.rotation[2, 1] = 0.6, 0.2
+    drive = driver(face, body)
+    some = propose(driver.source, drive)
+    monkeypatch.setattr("render.face.SEEN_MARGIN", 1000)
+    whole = propose(driver.source, drive)
+    torch.testing.assert_close(some.frame, whole.frame, atol=1e-6, rtol=0)
+    torch.testing.assert_close(some.face, whole.face, atol=1e-6, rtol=0)
+    monkeypatch.setattr("render.face.SEEN_MARGIN", -2)  # and one sees what is missing
+    assert (propose(driver.source, drive).frame - whole.frame).abs().max() > 0.05
+
+
 def test_a_turn_moves_the_nose_in_the_picture(driver: Driver) -> None:
     face, body = neutral_motion(2)
     face.rotation[1, 1] = 0.2
