@@ -205,7 +205,7 @@ def test_a_long_past_costs_a_quarter_at_most() -> None:
     counts = []
     for build in (FaceDenoiser, LoopyDenoiser):
         engine = FaceSampler(build(audio_dim=194).eval())
-        features, state = torch.randn(25, 194), engine.init_state(0)
+        features, state = torch.randn(engine.hop + engine.look_ahead, 194), engine.init_state(0)
         with FlopCounterMode(display=False) as counter:
             engine.step(features, state)
         counts.append(counter.get_total_flops())

@@ -34,9 +34,15 @@ def inputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut is prepared once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def config(repository: Path, tmp_path: Path) -> Config:
-    return load_config(repository / "configs" / "debug.yaml", {"render.cache": str(tmp_path / "cache")})
+def config(repository: Path, cache: Path) -> Config:
+    return load_config(repository / "configs" / "debug.yaml", {"render.cache": str(cache)})
 
 
 def request(inputs: Path, **more: object) -> Request:
