@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -41,6 +42,27 @@ def test_links_lead_somewhere(path: Path) -> None:
     local = [link for pair in links for link in pair if link and not link.startswith(("http", "mailto:"))]
     missing = [link for link in local if not (path.parent / link).exists()]
     assert not missing
+
+
+def _options(parser: argparse.ArgumentParser, verb: str = "") -> set[str]:
+    """Every long option, with its verb."""
+    found = {f"{verb.strip()} {name}" for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for name, inner in action.choices.items() for option in _options(inner, f"{verb} {name}")}
+    return {option for option in found if not option.endswith("--help")}
+
+
+def test_every_option_is_in_a_document() -> None:
+    told = {name for path in DOCUMENTS for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", path.read_text())}
+    options = _options(cli.parser())
+    assert "animate --style" in options and "style save --video" in options
+    assert [option for option in sorted(options) if option.split()[-1] not in told] == []
+
+
+def test_every_tool_is_in_their_table() -> None:
+    rows = set(re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "tools" / "README.md").read_text(), re.M))
+    assert rows == {path.name for path in (ROOT / "tools").glob("*.py")}
 
 
 def test_the_commands_are_found_at_all() -> None:
