@@ -19,7 +19,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,27 +76,40 @@ def load_weights(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[s
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or of a newer format.
     """
-    info = read_info(path)
-    if info.kind != kind:
-        raise CheckpointError(f"Expected weights of kind '{kind}' but {path} holds '{info.kind}'; give the right file.")
-    with safe_open(str(path), framework="pt") as file:
+    info, tensors = load_with_info(path, kind=kind)
+    return info.config, tensors
+
+
+def load_with_info(path: str | Path, *, kind: str) -> tuple[WeightsInfo, dict[str, Tensor]]:
+    """`load_weights` with all that the file says of itself, read at once: another process may replace it meanwhile."""
+    path = Path(path)
+    with _opened(path) as file:
+        info = _parse_metadata(path, file.metadata() or {})
+        if info.kind != kind:
+            raise CheckpointError(f"Expected weights of kind '{kind}' but {path} holds '{info.kind}'; give the right file.")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     if tensors_sha256(tensors) != info.sha256:
         raise CheckpointError(f"The tensors of {path} do not match the hash stored with them; fetch the file again.")
-    return info.config, rename_keys(tensors, KEY_RENAMES.get(kind, ()))
+    return info, rename_keys(tensors, KEY_RENAMES.get(kind, ()))
 
 
 def read_info(path: str | Path) -> WeightsInfo:
     """Kind, config, notes and hash of a weights file, without reading its tensors."""
     path = Path(path)
+    with _opened(path) as file:
+        return _parse_metadata(path, file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """The file, open for reading."""
     if not path.is_file():
         raise CheckpointError(f"Expected a weights file at {path} but there is none; train it or give another path.")
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); train or fetch it.") from error
-    return _parse_metadata(path, metadata)
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> WeightsInfo:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import torch
+import torch.distributed.nn  # before there is a group: defaults of its functions keep the one they find for ever
 from torch import Tensor
 
 _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # torchrun, then kinds of MPI
@@ -88,6 +89,6 @@ class Processes:
 
     @staticmethod
     def end() -> None:
-        """Leaves the group."""
+        """Leaves the group. Its threads end here; those that end with the interpreter abort the program now and then."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

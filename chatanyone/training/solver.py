@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chatanyone.checkpoints import load_weights, read_info, save_weights
+from chatanyone.checkpoints import load_weights, load_with_info, save_weights
 from chatanyone.errors import ConfigError
 from chatanyone.training.companions import Companions, load_optimizer, optimizer_tensors, under
 from chatanyone.training.processes import Processes
@@ -189,8 +189,8 @@ class Solver:
 
     def load_state(self) -> None:
         """Goes on from `state_path`."""
-        _, tensors = load_weights(self.state_path, kind=f"{self.task.kind}/state")
-        extra = read_info(self.state_path).extra
+        info, tensors = load_with_info(self.state_path, kind=f"{self.task.kind}/state")
+        extra = info.extra
         self.step, self.elapsed_s = int(extra["step"]), float(extra["elapsed_s"])
         self.best_step, self.waited = int(extra.get("best_step", 0)), int(extra.get("waited", 0))
         self.best = math.inf if extra.get("best") is None else float(extra["best"])

@@ -36,6 +36,11 @@ def test_they_found_each_other(ranks: list[dict[str, Tensor]]) -> None:
     assert [int(found["count"]) for found in ranks] == [2, 2]
 
 
+def test_no_thread_of_the_group_outlives_it(ranks: list[dict[str, Tensor]]) -> None:
+    for before, after in (found["threads"].tolist() for found in ranks):
+        assert before > 0 and after == 0, "threads that end with the interpreter abort it now and then"
+
+
 def test_gradients_are_those_of_the_joined_batch(ranks: list[dict[str, Tensor]], tmp_path: Path) -> None:
     torch.manual_seed(0)
     alone = one_step(Processes("cpu"), tmp_path, 1)

@@ -133,9 +133,17 @@ def main(folder: Path) -> None:
                "stopped": {"step": torch.tensor(stopped_by(processes, folder / "stopped", rank=1))}}
     for name, values in results.items():
         found |= {f"{name}/{key}": value.detach().clone().contiguous() for key, value in values.items()}
-    save_file(found, str(folder / f"rank{processes.rank}.safetensors"))
     processes.wait()  # as the program does: who leaves first must not leave another in the middle of a sum
+    before = group_threads()
     processes.end()
+    found |= {"threads": torch.tensor([before, group_threads()])}
+    save_file(found, str(folder / f"rank{processes.rank}.safetensors"))
+
+
+def group_threads() -> int:
+    """How many threads of the process group this process has."""
+    names = (task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))
+    return sum(name.startswith(("gloo", "pt_gloo", "pt_tcpstore")) for name in names)
 
 
 def start(folder: Path, count: int) -> None:
