@@ -38,7 +38,7 @@ def prepare_layer(layer: Tensor) -> Tensor:
 
 def sample_layer(fine: Tensor, flow: Tensor) -> Tensor:
     """Look up a layer of `prepare_layer` at ``flow [B, 2, h, w]`` (px of the picture), edges held: ``[B, 4, h, w]``."""
-    if _plain(flow):
+    if plain(flow):
         return _remapped(fine, flow)
     size = torch.tensor([fine.shape[1], fine.shape[0]], device=flow.device, dtype=flow.dtype)
     grid = (flow.permute(0, 2, 3, 1) * 2 - 0.5) * (2 / size) - 1
@@ -49,7 +49,7 @@ def sample_layer(fine: Tensor, flow: Tensor) -> Tensor:
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
     """``[B, C, h, w]`` bilinearly `factor` times larger, edges held."""
-    if not _plain(x):
+    if not plain(x):
         return F.interpolate(x, scale_factor=factor, mode="bilinear")
     B, C, h, w = x.shape
     out = x.new_empty(B, C, h * factor, w * factor)
@@ -60,7 +60,7 @@ def enlarged(x: Tensor, factor: int) -> Tensor:
 
 def halved(x: Tensor) -> Tensor:
     """``[B, C, h/2, w/2]``: mean of 2 × 2."""
-    if not _plain(x):
+    if not plain(x):
         return F.avg_pool2d(x, 2)
     B, C, h, w = x.shape
     out = x.new_empty(B, C, h // 2, w // 2)
@@ -71,7 +71,7 @@ def halved(x: Tensor) -> Tensor:
 
 def binomial(x: Tensor) -> Tensor:
     """``[B, C, h, w]`` through [1 2 1] / 4 down and across, edges held."""
-    if _plain(x):
+    if plain(x):
         return _planes(x, lambda image, out: cv2.GaussianBlur(image, (3, 3), 0, dst=out, borderType=cv2.BORDER_REPLICATE))
     for dim, pad in ((2, (0, 0, 1, 1)), (3, (1, 1, 0, 0))):
         y = F.pad(x, pad, mode="replicate")
@@ -83,14 +83,14 @@ def binomial(x: Tensor) -> Tensor:
 
 def mean_filter(x: Tensor, height: int, width: int) -> Tensor:
     """``[B, C, h, w]``: mean of rectangles about each pixel, odd numbers of px high and wide; beyond the edge all is 0."""
-    if not _plain(x):
+    if not plain(x):
         return F.avg_pool2d(x, (height, width), 1, (height // 2, width // 2))
     return _planes(x, lambda image, out: cv2.blur(image, (width, height), dst=out, borderType=cv2.BORDER_CONSTANT))
 
 
 def max_filter(x: Tensor, height: int, width: int) -> Tensor:
     """``[B, C, h, w]``: largest value in rectangles about each pixel, odd numbers of px high and wide."""
-    if not _plain(x):
+    if not plain(x):
         return F.max_pool2d(x, (height, width), 1, (height // 2, width // 2))
     kernel = np.ones((height, width), np.uint8)
     return _planes(x, lambda image, out: cv2.dilate(image, kernel, dst=out))
@@ -131,7 +131,7 @@ def _remapped(fine: Tensor, flow: Tensor) -> Tensor:
     return torch.from_numpy(found).float().mul_(1 / 255)
 
 
-def _plain(x: Tensor) -> bool:
+def plain(x: Tensor) -> bool:
     """Whether OpenCV may do it: float32 on the CPU, nothing asks for gradients, and no graph is being recorded."""
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False

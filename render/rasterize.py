@@ -19,6 +19,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from render import rasterize_cpu
+from render.fast import plain
+
 SUBPIXEL = 128  # snap grid per pixel
 TIE = 2.0**-27  # px: a centre exactly on an edge is not lost to rounding; centres beside an edge are farther from it
 CHUNK_PIXELS = 1 << 20  # bounds memory when triangles are large
@@ -98,6 +101,9 @@ def visible_attributes(
     ``[B, C + 1, H, W]``, attributes and depth, 0 where empty.
     """
     _check(vertices, triangles, size)
+    if vertices.shape[-1] == 3 and plain(vertices) and plain(attributes):
+        found = rasterize_cpu.visible_attributes(vertices.numpy(), triangles.numpy(), attributes.numpy(), size, SUBPIXEL, TIE)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1]).transpose(0, 1)
     with torch.no_grad():
         winner = _visible(vertices.detach().float(), triangles, size, cull=True)
     B, H, W = winner.shape

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from render.rasterize import SUBPIXEL, Fragments, interpolate, rasterize
+from render import rasterize_cpu
+from render.rasterize import SUBPIXEL, Fragments, interpolate, rasterize, visible_attributes
 
 
 def naive(vertices: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool) -> Tensor:
@@ -164,6 +165,24 @@ def test_nothing_is_drawn(corner: list[list[float]]) -> None:
 def test_huge_triangle_fills_the_picture() -> None:
     vertices = torch.tensor([[[-1e5, -1e5, 1.0], [-1e5, 3e5, 1.0], [3e5, -1e5, 1.0]]])
     assert rasterize(vertices, torch.tensor([[0, 1, 2]]), (33, 65)).mask.all()
+
+
+@pytest.mark.parametrize("scale, chunk", [(2.0, 1 << 20), (30.0, 1 << 20), (30.0, 50)])
+def test_numpy_draws_what_torch_draws(scale: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same triangles in every pixel, whatever cannot be drawn among them, and the same attributes but for slivers."""
+    monkeypatch.setattr(rasterize_cpu, "CHUNK_PIXELS", chunk)
+    scenes = [random_scene(seed, scale, 200) for seed in (0, 1)]
+    vertices, triangles = torch.cat([scene[0] for scene in scenes]), scenes[0][1]
+    vertices[0, 5], vertices[1, 9, 0], vertices[1, 12, 2] = torch.nan, torch.inf, 1e30
+    attributes = torch.rand(vertices.shape[1], 3, generator=torch.manual_seed(3))
+    with torch.no_grad():
+        triangle, image = visible_attributes(vertices, triangles, attributes, (24, 20))
+        monkeypatch.setattr("render.rasterize.plain", lambda x: False)
+        wanted_triangle, wanted = visible_attributes(vertices, triangles, attributes, (24, 20))
+    assert triangle.dtype == torch.int64 and 0.2 < (triangle >= 0).float().mean() <= 1
+    torch.testing.assert_close(triangle, wanted_triangle, atol=0, rtol=0)
+    fine = wanted.abs().amax(1, keepdim=True) < 100
+    torch.testing.assert_close(image * fine, wanted * fine, atol=2e-3, rtol=0)
 
 
 def test_gradients_reach_vertices_and_attributes() -> None:
