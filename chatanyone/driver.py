@@ -12,7 +12,7 @@ from torch import Tensor
 from chatanyone.arm_rig import ArmRig, arm_layers
 from chatanyone.hand_rig import SIDES, HandRig, hand_rigs
 from chatanyone.portrait import Portrait
-from chatanyone.portraits.teeth import pictured_teeth
+from chatanyone.portraits.teeth import one_colour, pictured_teeth
 from chatanyone.vision import CHEEKS
 from motion.template.fit import HeadFit, fit_head
 from motion.template.hands import HandTemplate
@@ -161,6 +161,7 @@ class Driver:
         if teeth:
             skin = template.triangles[template.part == Part.SKIN].unique()
             pixels[skin] = teeth.lips_instead(pixels[skin])
+        colourless = one_colour(portrait.image, portrait.face)
         trust = _trust(template, self.rest_vertices)
         jaw = _around_chin(template)
         trust[hidden & jaw] = 0  # the chin's underside: its own skin, in shadow, is in the picture's neck
@@ -171,8 +172,8 @@ class Driver:
             foreground=portrait.foreground, matte=portrait.matte, plate=portrait.plate, head=head,
             hands=[rig.surface for rig in self.hands if rig.surface is not None],
             control=self._control.source, face_box=self._face_box(), face_keypoints=self._keypoints(self.rest_vertices),
-            body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait), limbs=self._limbs,
-            body=self._body, teeth=teeth.colours if teeth else None)
+            body_keypoints=portrait.body[:, :2].clone(), mouth_light=_mouth_light(portrait, colourless),
+            limbs=self._limbs, body=self._body, teeth=teeth.colours if teeth else None, colourless=colourless)
 
     def _face_box(self) -> tuple[int, int, int]:
         W, H = self.portrait.size
@@ -301,14 +302,15 @@ def _seen_pixels(template: HeadTemplate, vertices: Tensor, size: tuple[int, int]
     return pixels, hidden
 
 
-def _mouth_light(portrait: Portrait) -> Tensor:
+def _mouth_light(portrait: Portrait, colourless: bool) -> Tensor:
     """Light on the face: skin colour of the cheeks against a middle skin tone, never quite dark; what its tint differs by
-    from skin's own is the light's, most of it."""
+    from skin's own is the light's, most of it. Of a colourless picture all of its tint is."""
     W, H = portrait.size
     cheeks = portrait.face[list(CHEEKS), :2].long().clamp(torch.tensor(0), torch.tensor([W - 1, H - 1]))
     colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
     luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
-    cast = (colour / luminance.clamp(min=0.05) / torch.tensor(SKIN_TINT)).clamp(min=0.05) ** CAST
+    skin, share = ((1.0, 1.0, 1.0), 1.0) if colourless else (SKIN_TINT, CAST)
+    cast = (colour / luminance.clamp(min=0.05) / torch.tensor(skin)).clamp(min=0.05) ** share
     return (0.35 + 0.75 * luminance) * cast / (cast @ torch.tensor([0.3, 0.59, 0.11]))
 
 

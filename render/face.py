@@ -56,7 +56,7 @@ def prepare_face(source: RenderSource) -> None:
     prepare_lids(source)
     source.cache["lip_shade"] = _lip_shade(source)
     if source.teeth is not None:
-        source.cache["enamel_gain"] = enamel_gain(source.teeth, source.mouth_light)
+        source.cache["enamel_gain"] = enamel_gain(source.teeth, source.mouth_light, source.colourless)
     source.cache["eye_spot"] = _spot(source, EYES, EYE_MARGIN) | (part == Part.EYE)
     source.cache["lid_spot"] = _spot(source, EYES, LID_MARGIN) | (part == Part.EYE)  # closing lids come from farther up
     source.cache["mouth_spot"] = (_spot(source, MOUTH, MOUTH_MARGIN) | (part >= INNER)) & (part != Part.EYE)
@@ -347,7 +347,8 @@ def _draw_mouth(picture: Tensor, control: Tensor, source: RenderSource, drive: R
     inward = ((lips[:, None, None] - fine.depth) / (side * MOUTH_DEPTH)).clamp(0, 1)
     reach = round(side * LIP_SHADE) // 2 * 2 + 1
     share = _halve(inside)
-    colour = mouth_colours(fine.part, fine.arch, inward, source.mouth_light, _enlarged(_blurred(share, reach))[:, 0])
+    colour = mouth_colours(fine.part, fine.arch, inward, source.mouth_light, _enlarged(_blurred(share, reach))[:, 0],
+                           source.colourless)
     behind = inside * ((fine.part != Part.TEETH) | (fine.arch[:, 0].abs() > CORNER))[:, None]
     around = _blurred(_halve(torch.cat([colour * behind, behind], 1)), 2 * reach + 1)  # a tongue has no edge in the dark
     colour = torch.where(behind > 0, _enlarged(around[:, :3] / around[:, 3:].clamp(min=1e-4)), colour)

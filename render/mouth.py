@@ -14,7 +14,7 @@ from render.fast import mean_filter
 from render.types import Part
 from render.warp import sample
 
-ENAMEL = (0.86, 0.82, 0.74)
+ENAMEL = (1.0, 0.955, 0.865)  # upper teeth then have some 0.75 of the cheeks' light; in films of speakers 0.61 to 1.0
 GUM = (0.62, 0.30, 0.29)
 TONGUE = (0.66, 0.34, 0.32)
 WET_LIP = (0.58, 0.27, 0.26)
@@ -27,15 +27,18 @@ CORNERS = 0.25  # of that light, lost towards the corners
 SLIT, SLIT_LIT, OPEN = 0.4, 0.12, 0.4  # of the inside that a slit shows; shares of a wide square that are slit, and not
 BESIDE = 5  # fine px, a square: so near to the picture's own teeth the gap to the lip is filled with them
 LIPS_PART = 0.25  # share from which no slit darkens teeth that the picture shows in its own light
+LUMINANCE = (0.3, 0.59, 0.11)
 SHADED = (0.50, 0.35, 0.30)  # light that is left where the lips stand close about: it has passed by red lips
 
 
-def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, openness: Tensor | None = None) -> Tensor:
+def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, openness: Tensor | None = None,
+                  colourless: bool = False) -> Tensor:
     """Colours of the inner mouth.
 
     Args: part ``[B, h, w]`` (`Part`, any value outside the mouth); arch ``[B, 2, h, w]`` tooth coordinates; inward
     ``[B, h, w]`` in [0, 1]: how deep in the mouth (0 at the lips, 1 at the back); light ``[3]``; openness ``[B, h, w]``:
-    share of a square about the pixel that is inside the mouth (a half at the lips' edge); without it nothing is shaded.
+    share of a square about the pixel that is inside the mouth (a half at the lips' edge); without it nothing is shaded;
+    colourless: of a picture in one colour, which is the light's.
     Returns ``[B, 3, h, w]``.
     """
     back = (inward * 3).clamp(0, 1)[:, None]
@@ -46,6 +49,8 @@ def mouth_colours(part: Tensor, arch: Tensor, inward: Tensor, light: Tensor, ope
     if openness is not None:  # lips keep light from what is just behind them
         lit = ((openness - 0.3) / 0.6).clamp(0, 1)[:, None]
         colour = colour * torch.lerp(_fill(SHADED, part), torch.ones_like(lit), lit * lit * (3 - 2 * lit))
+    if colourless:
+        colour = (colour * _fill(LUMINANCE, part)).sum(1, keepdim=True)
     return (colour * shade[:, None] * light[:, None, None]).clamp(0, 1)
 
 
@@ -64,10 +69,13 @@ def depth_light(part: Tensor, arch: Tensor, place: Tensor, wide: Tensor) -> tupl
     return light[:, None], slit[:, None]
 
 
-def enamel_gain(teeth: Tensor, light: Tensor) -> Tensor:
+def enamel_gain(teeth: Tensor, light: Tensor, colourless: bool = False) -> Tensor:
     """``[3]``: the picture's own teeth ``[4, H, W]`` against those that `mouth_colours` would draw under light ``[3]``."""
     tone = (teeth[:3] * teeth[3:]).sum((1, 2)) / teeth[3:].sum().clamp(min=1.0)
-    return (tone / (tone.new_tensor(ENAMEL) * light).clamp(min=0.05)).clamp(0.5, 2.0)
+    enamel = tone.new_tensor(ENAMEL)
+    if colourless:
+        enamel = (enamel @ enamel.new_tensor(LUMINANCE)).expand(3)
+    return (tone / (enamel * light).clamp(min=0.05)).clamp(0.5, 2.0)
 
 
 def pictured(colour: Tensor, part: Tensor, arch: Tensor, shown: Tensor, teeth: Tensor, gain: Tensor,

@@ -67,6 +67,7 @@ class RenderSource:
     face_box: x0, y0, side px of the square that the face path works on; multiples of 16, inside the frame
     face_keypoints ``[21, 3]`` px, body_keypoints ``[14, 2]`` px in the source picture
     mouth_light: ``[3]`` colour of the light that falls on the face, scales teeth and tongue
+    colourless: the picture is black and white or has one tint (the light's): so has what is drawn of the mouth
     teeth: ``[4, H, W]`` the picture's own teeth, continued, and how surely they are (0 … 1); None where it shows none
     limbs: forearms that move before the body; body: ``[4, H, W]`` colours times alpha and alpha of the person without them,
         continued behind them; None where there are none
@@ -85,6 +86,7 @@ class RenderSource:
     limbs: list[Limb] = field(default_factory=list)
     body: Tensor | None = None
     teeth: Tensor | None = None
+    colourless: bool = False
     cache: dict[str, Tensor] = field(default_factory=dict)  # what nets computed of the picture alone
 
     @property

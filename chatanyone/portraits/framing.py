@@ -18,7 +18,7 @@ from chatanyone.vision import Face, Hand, PoseLandmarks
 _HEADROOM = 0.09  # of the frame's height, above the hair
 _MOST_HEADROOM = 0.20  # when the hands ask for a frame wider, and so taller, than the picture
 _UPPER_BODY = (5.0, 6.6)  # frame height in face heights: usual, largest
-_HEAD_ONLY = 2.3
+_HEAD_ONLY, _WHOLE_HEAD = 2.3, 1.35  # side of a square frame in face heights: usual; at least (or face widths)
 _EDGE = 5  # pixels
 
 
@@ -115,10 +115,10 @@ def _head(person: Person, size: tuple[int, int]) -> Frame:
     H, W = person.mask.shape
     top, chin = person.head_top, float(person.face.landmarks[152, 1])
     side = max(_HEAD_ONLY * person.face.height_px, 1.5 * (chin - top))
-    side = min(side, max(min(H, W), 1.7 * person.face.height_px))
-    x = person.face.center[0] - side / 2
-    y = top - 0.13 * side
-    return Frame(_inside(x, side, W), _inside(y, side, H), side, size)
+    least = _WHOLE_HEAD * max(person.face.height_px, float(person.face.box[2] - person.face.box[0]))
+    side = min(side, max(min(H, W), least))
+    x, y = person.face.center[0] - side / 2, top - 0.13 * side
+    return Frame(_inside(x, side, W), _inside(y, side, H) if side <= H else H - side, side, size)  # never below the picture
 
 
 def _upper_body(person: Person, size: tuple[int, int]) -> Frame:

@@ -20,7 +20,7 @@ from torch import Tensor
 from chatanyone.errors import PortraitError
 
 FORMAT = "chatanyone.portrait"
-VERSION = 7  # raised whenever the same picture would give another portrait: old cache entries are then not found
+VERSION = 8  # raised whenever the same picture would give another portrait: old cache entries are then not found
 
 
 def cache_key(image: NDArray[np.uint8], **parameters: Any) -> str:

@@ -20,6 +20,7 @@ OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 31
 LEAST_OPEN, LEAST_HEIGHT = 0.14, 6.0  # mean height of the opening ÷ its width, and in px: less shows no more than a glint
 LEAST_SHARE = 0.12  # of the opening that is teeth
 BRIGHT, LIT = 0.6, 0.8  # of the cheeks' luminance: a pixel of a tooth, and half of them; in the lips' shade teeth are no model
+ONE_COLOUR = 1.0  # of CIE Lab: what chroma strays by in a black and white JPEG (0.7); in twenty coloured faces at least 1.7
 REACH = 0.12  # of the mouth's width: how far colours are continued
 
 
@@ -65,6 +66,19 @@ def pictured_teeth(image: Tensor, face: Tensor) -> PicturedTeeth | None:
     covered = cv2.dilate(teeth.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     colours = torch.from_numpy(np.concatenate([colour, sure[..., None]], -1)).permute(2, 0, 1).contiguous()
     return PicturedTeeth(colours, covered, mouth & ~opening & ~covered)
+
+
+def one_colour(image: Tensor, face: Tensor) -> bool:
+    """Whether the face is black and white, or of one tint: its chroma follows from its lightness. Arguments as above."""
+    picture = np.ascontiguousarray(image.permute(1, 2, 0).numpy(), dtype=np.float32)
+    outline = cv2.convexHull(np.ascontiguousarray(face[:, :2].numpy()))[:, 0]
+    skin = picture[_filled(outline, (picture.shape[0], picture.shape[1]))]
+    if not len(skin):
+        return False
+    lightness, chroma = np.split(cv2.cvtColor(skin[None], cv2.COLOR_RGB2LAB)[0], [1], axis=1)
+    basis = np.concatenate([np.ones_like(lightness), lightness, lightness ** 2], 1)
+    rest = chroma - basis @ np.linalg.lstsq(basis, chroma, rcond=None)[0]
+    return bool(rest.std(axis=0).max() < ONE_COLOUR)
 
 
 def _filled(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -184,6 +184,17 @@ def test_square_frame_holds_hair_and_chin() -> None:
     assert frame.y < 100 and frame.y + frame.height > 360 and frame.x + frame.width / 2 == pytest.approx(480)
 
 
+@pytest.mark.parametrize("x", [256, 180])
+def test_square_frame_of_a_head_shot_is_the_picture(x: int) -> None:
+    """It once went on beside and below the picture, where a bust ended in the air."""
+    assert choose_frame(person(512, 512, 60, 330, x), (512, 512)).box == (0, 0, 512, 512)
+
+
+def test_square_frame_wider_than_the_picture_ends_at_its_bottom() -> None:
+    x0, y0, x1, y1 = choose_frame(person(350, 330, 10, 300, 165), (512, 512)).box
+    assert y1 == 350 and y0 < 0 and x1 - x0 == pytest.approx(1.35 * 300)
+
+
 def test_cut_places_pixels_by_the_convention_and_says_what_is_real() -> None:
     image = np.zeros((60, 40, 3), np.uint8)
     image[30:, 20:] = 255

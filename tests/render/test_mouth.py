@@ -22,6 +22,19 @@ def test_light_scales_colours() -> None:
     torch.testing.assert_close(mouth_colours(part, arch, torch.zeros(1, 2, 2), torch.full((3,), 0.5)), full / 2)
 
 
+def test_a_colourless_picture_has_a_colourless_mouth_as_bright_as_another() -> None:
+    part = torch.tensor([[[int(Part.TEETH), int(Part.TONGUE), int(Part.CAVITY)]]])
+    arch, inward, light = torch.full((1, 2, 1, 3), 0.2), torch.full((1, 1, 3), 0.5), torch.full((3,), 0.7)
+    luminance = torch.tensor([0.3, 0.59, 0.11])
+    grey, red = (mouth_colours(part, arch, inward, light, colourless=colourless)[0, :, 0] for colourless in (True, False))
+    torch.testing.assert_close(grey, (luminance @ red).expand(3, -1))
+    sepia = mouth_colours(part, arch, inward, torch.tensor([0.7, 0.6, 0.4]), colourless=True)[0, :, 0]
+    torch.testing.assert_close(sepia[0] / sepia[2], torch.full((3,), 0.7 / 0.4))
+    tone = torch.tensor([0.8, 0.7, 0.5])  # of one's own teeth in such a picture: they get no tint twice
+    teeth = torch.cat([tone, torch.ones(1)]).view(4, 1, 1)
+    assert enamel_gain(teeth, tone, colourless=True).diff().abs().max() < 1e-6
+
+
 def test_roots_turn_to_gum_and_gaps_are_darker() -> None:
     def tooth(along: float, height: float) -> torch.Tensor:
         return teeth_colours(torch.tensor([along, height]).view(1, 2, 1, 1))[0, :, 0, 0]
