@@ -24,6 +24,7 @@ INPUTS = 17
 SHARPEN = -0.6  # smallest weight; the largest, 1, is the softer frame itself
 FLOW_UNIT, FLOW_MOST = 16.0, 3.0  # px; in units
 IN_MOUTH = 0.4  # of its weights; our choice, by eye: more makes teeth a smear
+CORNERS = 9  # cells of `STRIDE` about a place of the mouth's inside, across, that are the mouth's too
 IN_HANDS = 0.4  # of its weights, our choice: it goes by how far a hand has moved, not by how fast; rims may be softer
 DETAIL = 10.0  # brings local contrast to order 1
 
@@ -94,9 +95,9 @@ def seen_by_filter(box: Box, size: tuple[int, int]) -> tuple[slice, slice]:
 
 def allowance(alpha: Tensor, face: Tensor, hands: Tensor) -> Tensor:
     """``[B, 1, H/4, W/4]``: how much of its weights the net may have. 0 on the background, which is never touched; `IN_MOUTH`
-    about the inside of the mouth: squared error would have teeth a smear; `IN_HANDS` on hands, not about them; 1 elsewhere.
-    Args: as of `filter_inputs`."""
-    mouth = max_filter(face[:, :1], 3, 3)
+    about the inside of the mouth and at its corners: squared error would have them a smear; `IN_HANDS` on hands, not about
+    them; 1 elsewhere. Args: as of `filter_inputs`."""
+    mouth = max_filter(face[:, :1], 3, CORNERS)
     return max_filter(thinned(alpha), 3, 3) * (1 - (1 - IN_MOUTH) * mouth) * (1 - (1 - IN_HANDS) * thinned(hands))
 
 
