@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -72,6 +73,22 @@ def test_sound_is_the_recording(tmp_path: Path, rate: int) -> None:
     expected = 0.5 * np.sin(np.arange(48_000) * 2 * np.pi * 200 / 48_000)
     np.testing.assert_allclose(heard[100:47_900], expected[100:47_900], atol=0.01)
     assert np.abs(heard[48_100:]).max() < 1e-3
+
+
+def test_fine_detail_that_moves_survives(tmp_path: Path) -> None:
+    """As of hair: fine lines of little contrast, among what is smooth."""
+    y, x = np.mgrid[:SIZE[1], :SIZE[0]]
+    frames = []
+    for i in range(30):
+        lines = 128 + 5 * np.sin((x + 0.3 * y + 0.4 * i) * 2 * np.pi / 5) * (y > 64)
+        frames.append(np.repeat(lines.round().astype(np.uint8)[..., None], 3, 2))
+    with VideoWriter(tmp_path / "o.mp4", SIZE, Fraction(30)) as writer:
+        for frame in frames:
+            writer.write(frame)
+    with VideoReader(tmp_path / "o.mp4") as reader:
+        kept = [cv2.Laplacian(seen[..., 1], cv2.CV_64F).var() / cv2.Laplacian(given[..., 1], cv2.CV_64F).var()
+                for seen, given in zip(reader, frames)]
+    assert np.mean(kept) > 0.95
 
 
 def test_sound_and_picture_survive(tmp_path: Path) -> None:
