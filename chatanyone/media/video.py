@@ -19,7 +19,7 @@ from chatanyone import timebase
 from chatanyone.errors import MediaError, reason
 
 CRF = "19"  # our choice: x264's constant rate factor
-TUNE = "grain"  # our choice: skin, hair and cloth keep 0.97 of a frame's fine detail; 0.80 without it at CRF 18 and 2/3 the size
+TUNE = "grain"  # our choice: hair, skin and cloth keep 0.97 of their fine detail; 0.80 without it at CRF 18 and 2/3 the size
 PRESET = "veryfast"  # our choice: 4 ms a frame on one core, about a quarter larger than the default preset
 AUDIO_BIT_RATE = 96_000  # per channel
 # AAC codes blocks of 1024 samples; at 48 kHz a block (21 ms) is shorter than a frame, at 16 kHz (64 ms) it is not.
@@ -79,7 +79,8 @@ class VideoWriter:
 
     def _open(self, size: tuple[int, int], audio_rate_hz: int | None, channels: int) -> None:
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
-        self._video = self._container.add_stream("libx264", rate=self.fps, options={"crf": CRF, "preset": PRESET, "tune": TUNE})
+        options = {"crf": CRF, "preset": PRESET, "tune": TUNE}
+        self._video = self._container.add_stream("libx264", rate=self.fps, options=options)
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
         context = self._video.codec_context
