@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from chatanyone.stream.types import UNIT_S, LiveSession, SessionEvents
 
-NUMBERS = "numbers"  # the stand-in's only portrait
-
 
 @dataclass(frozen=True)
 class Pick:

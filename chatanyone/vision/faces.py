@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from chatanyone.vision.geometry import Crop, Points, box_of, overlap
 from chatanyone.vision.solutions import Image, process
 
-MESH_POINTS = 478
 _MESH_CROP = 384  # pixels; the mesh network itself looks at 192² of it
 _LARGEST = 3072  # pixels; bigger pictures are shrunk for the search only
 _DETECTABLE = 1 / 14  # smallest face the full-range detector finds, as a part of the picture it is given

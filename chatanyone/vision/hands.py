@@ -10,7 +10,6 @@ from chatanyone.vision.geometry import Crop, Points, box_of, overlap
 from chatanyone.vision.pose import HAND_POINTS, PoseLandmarks
 from chatanyone.vision.solutions import Image, process
 
-HAND_LANDMARKS = 21
 SIDES = ("left", "right")  # the person's, everywhere in this project
 _CROP = 320
 

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from chatanyone.vision.geometry import Crop, Points
 from chatanyone.vision.solutions import Image, process
 
-POSE_POINTS = 33
 _CROP = 512  # pixels; the networks see 224² and 256² of it
-NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 0, 11, 12, 13, 14, 15, 16
-LEFT_HIP, RIGHT_HIP = 23, 24
+NOSE, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 11, 12
 HAND_POINTS = ((15, 17, 19, 21), (16, 18, 20, 22))  # wrist, pinky, index, thumb of the person's left and right hand
 
 

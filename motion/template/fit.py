@@ -106,13 +106,6 @@ def fit_head(template: HeadTemplate, landmarks: Tensor, *, expression_prior: Ten
     return replace(fit, gain=gain, closing=even_blinks(template, fit.neutral, gain))
 
 
-def fit_identity(template: HeadTemplate, frames: list[Tensor]) -> Tensor:
-    """Identity ``[I]`` shared by several frames ``[478, 3]`` of one person: the median of single fits."""
-    if not frames:
-        raise ValueError("fit_identity needs the landmarks of at least one frame, got none.")
-    return torch.stack([_Problem(template, frame).solve(_still_bounds(), None)[0] for frame in frames]).median(0).values
-
-
 def fit_frame(template: HeadTemplate, identity: Tensor, landmarks: Tensor,
               initial: tuple[Tensor, Camera] | None = None, prior: Tensor | None = None,
               neutral: Tensor | None = None) -> tuple[Tensor, Camera, float]:

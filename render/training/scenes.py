@@ -26,7 +26,7 @@ BODY_KEYPOINTS = (
     "hipLeft", "hipRight", "belly", "upperArmLeft", "upperArmRight", "collar",
 )
 # Shoulder widths above (+) or, along the torso whose length is 1, below the middle of the shoulders.
-NECK_ABOVE, COLLAR, CHEST, BELLY, TORSO = 0.16, 0.05, 0.38, 0.85, 1.35
+NECK_ABOVE, COLLAR, CHEST, BELLY = 0.16, 0.05, 0.38, 0.85
 FRONTAL = 768  # px: the side of the picture in which landmarks are found
 HIDDEN_BY = 0.015  # metres in front of a point before it counts as hidden
 
