@@ -39,9 +39,8 @@ def _store(options: argparse.Namespace) -> Any:
 def _save(options: argparse.Namespace) -> None:
     from chatanyone.config import load_config
     from chatanyone.styles import clip_style
-    from chatanyone.styles.style import check_name
 
-    check_name(options.name)
+    _store(options).place(options.name, options.force)  # before a film is tracked
     source = options.video or options.motion
     style = clip_style(source, load_config(options.config), options.name, options.description)
     path = _store(options).save(style, options.force)

@@ -43,15 +43,24 @@ class StyleStore:
 
     def save(self, style: NamedStyle, force: bool = False) -> Path:
         """Adds a style of the user's."""
-        path = self._own(style.name)
-        if path.exists() and not force:
-            raise MediaError(f"there is a style '{style.name}' already; give another name, or --force to replace it")
+        path = self.place(style.name, force)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MediaError(f"the folder of styles {self.folder} cannot be made: {error.strerror}; "
                              "set motion.styles to another") from None
         save_style(style, path)
+        return path
+
+    def place(self, name: str, force: bool = False) -> Path:
+        """Where a style of the user's will lie.
+
+        Raises:
+            MediaError: no such name can be, it ships, or there is one already and `force` is not set.
+        """
+        path = self._own(name)
+        if path.exists() and not force:
+            raise MediaError(f"there is a style '{name}' already; give another name, or --force to replace it")
         return path
 
     def remove(self, name: str) -> None:

@@ -233,4 +233,5 @@ def _names(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_mistakes_around_styles(motion: Path, tmp_path: Path, arguments: list[str], message: str,
                                 monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration.Calibration, "of", lambda config: pytest.fail("minutes of work, and then a refusal"))
     assert message in _refused(capsys, "style", *arguments)

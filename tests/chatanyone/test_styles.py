@@ -216,7 +216,8 @@ def test_a_correction_is_saved_mixed_and_reaches_the_engine(store: StyleStore) -
         store.get("broken")
 
 
-def test_a_style_is_corrected_on_its_own_sound_or_on_the_voice_that_ships() -> None:
+def test_a_style_is_corrected_on_its_own_sound_or_on_the_voice_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatanyone.styles.calibration.MOST_S", 3.0)
     config = Config()
     config.audio.weights = config.motion.face_weights = RANDOM
     calibration, document = Calibration.of(config), moving(90)
