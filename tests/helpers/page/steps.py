@@ -22,7 +22,7 @@ def mute(page: Any) -> None:
         page.click("#mute")
 
 
-def start(page: Any, mode: str = "mirror", timeout_s: float = 20) -> None:
+def start(page: Any, mode: str = "mirror", timeout_s: float = 60) -> None:
     """Starts talking and waits until pictures come."""
     choose_mode(page, mode)
     page.click("#start")
@@ -30,7 +30,7 @@ def start(page: Any, mode: str = "mirror", timeout_s: float = 20) -> None:
     wait_until(page, "document.querySelector('#person').videoWidth > 0", timeout_s)
 
 
-def wait_until(page: Any, condition: str, timeout_s: float = 20) -> None:
+def wait_until(page: Any, condition: str, timeout_s: float = 60) -> None:
     """Asks again and again; Playwright's own way needs `eval`, which the page's policy forbids."""
     end_s = time.monotonic() + timeout_s
     while not page.evaluate(f"() => Boolean({condition})"):
@@ -57,7 +57,7 @@ def end_recording(page: Any) -> Seen:
     return read(page.evaluate("probe.result()"))
 
 
-def wait_for_sound(page: Any, level: float = 0.02, timeout_s: float = 15) -> None:
+def wait_for_sound(page: Any, level: float = 0.02, timeout_s: float = 60) -> None:
     wait_until(page, f"probe.level() > {level}", timeout_s)
 
 
