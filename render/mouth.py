@@ -14,7 +14,7 @@ from render.fast import mean_filter
 from render.types import Part
 from render.warp import sample
 
-ENAMEL = (1.0, 0.955, 0.865)  # upper teeth then have some 0.75 of the cheeks' light; in films of speakers 0.61 to 1.0
+ENAMEL = (0.93, 0.885, 0.80)  # upper teeth then have 0.7 of the cheeks' light; in films of speakers 0.61 to 1.0
 GUM = (0.62, 0.30, 0.29)
 TONGUE = (0.66, 0.34, 0.32)
 WET_LIP = (0.58, 0.27, 0.26)
