@@ -174,7 +174,7 @@ def _neutral(session: Session, variant: Variant, portrait: Portrait, source: _So
     if points is None or given is None:
         return {}
     return {"geometry": pixels.geometry_error(points, given), **{
-        f"{name} sharpness": value for name, value in source.compared(picture, points).items() if "sharpness" in name}}
+        name: value for name, value in source.compared(picture, points).items() if "sharpness" in name}}
 
 
 def _jitter(session: Session, variant: Variant, portrait: Portrait) -> dict[str, float]:

@@ -61,6 +61,7 @@ def test_films_are_measured_reported_and_not_made_twice(
     found = {row.name: row.value for outcome in outcomes for row in outcome.measures}
     assert 0.3 < found["Laplacian energy of face ÷ picture's"] < 1.5
     assert found["background, largest change"] == 0
+    assert 0.8 < found["the same of clothes, nothing moving"] < 1.2
     assert found["landmarks at neutral against the picture"] < 2  # the smile's parted lips close
     assert found["ΔE2000 of skin"] < 3
     about, bars = _report(inputs / "out")
