@@ -79,7 +79,8 @@ def _align_body(driver: Driver, drive: RenderDrive, start: Tensor, residual: _Re
     left = A.T @ (A * worth[:, None]) + scale * (RIDGE * torch.eye(len(free)) + stiff)
     right = A.T @ (wanted * worth[:, None]) - scale * stiff @ (drive.control - start)[0, free]
     drive.control[0, free] += torch.linalg.solve(left, right).clamp(-LARGEST, LARGEST)
-    drive.body_keypoints[0, driver.body_control] = drive.control[0, -len(driver.body_control):]
+    moved = (drive.control[0] - source.control)[-len(driver.body_control):]
+    drive.body_keypoints[0, driver.body_control] = source.body_keypoints[driver.body_control] + moved
 
 
 def _align_limb(driver: Driver, drive: RenderDrive, index: int, residual: _Residual, proposal: Proposal) -> None:

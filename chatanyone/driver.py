@@ -41,6 +41,7 @@ POINTED_TURN = 0.35  # of a turn is drawn then: what the hand hides, its own for
 HANGING = 0.15  # of the motion, for an arm whose hand is outside the picture
 THROAT = 0.06  # metres
 CHEEK = 0.03  # metres
+CHIN_ROOM = {"neck": 0.35, "collar": 0.55}  # face heights below the chin, at least: as in pictures that show the shoulders
 CLASPED = 0.06  # shoulder widths between the nearest points of two hands that touch
 LID_REACH = 0.012  # metres from the eyeball
 LID_FADE = 0.04  # face widths inside the face's outline: lids count from nearer to it than other skin
@@ -198,7 +199,8 @@ class _Controls:
         outline = template.on_surface(vertices, self.outline)[:, :2]
         self.hair = self._hair_points(portrait, vertices)
         hair = fit.camera.project(self.hair, template.pivot)[:, :2]
-        self.source = torch.cat([outline, hair, *[rig.control for rig in palms], portrait.body[self.body, :2]])
+        self.room = _room_for_the_chin(portrait)[self.body]
+        self.source = torch.cat([outline, hair, *[rig.control for rig in palms], portrait.body[self.body, :2] + self.room])
 
     def drive(self, face: FaceMotion, head: Tensor, body: Tensor, neck: Tensor, palms: list[Tensor],
               approach: tuple[Tensor, Tensor]) -> Tensor:
@@ -208,7 +210,7 @@ class _Controls:
         pivot = self.template.pivot
         hair = (self.hair - pivot) @ R.transpose(-1, -2) + pivot + face.translation[:, None]
         hair_px = approached(self.fit.camera.project(hair, pivot), *approach)[..., :2] + neck[:, None]
-        return torch.cat([outline, hair_px, *palms, body[:, self.body]], dim=1)
+        return torch.cat([outline, hair_px, *palms, body[:, self.body] + self.room], dim=1)
 
     def _hair_points(self, portrait: Portrait, vertices: Tensor) -> Tensor:
         """Points in template space that turn with the head: along rays from the head's centre to the matte's edge."""
@@ -232,6 +234,17 @@ class _Controls:
         around = reach[::2].repeat_interleave(2)  # each ray's own silhouette: with the longest ray's, ears turned like cheeks
         local[:, 2] = (around.square() - reach.square()).clamp(min=0).sqrt() * DOME
         return local / camera.scale @ camera.matrix + pivot
+
+
+def _room_for_the_chin(portrait: Portrait) -> Tensor:
+    """``[14, 2]`` px by which the control points of neck and collar lie below the body keypoints: head shots have shoulders
+    guessed so high that the neck's would hold the chin's middle fast."""
+    room, chin = torch.zeros(len(portrait.body), 2), portrait.face[152, :2]
+    height = float((portrait.face[10, :2] - chin).norm())
+    for name, least in CHIN_ROOM.items():
+        index = BODY_KEYPOINTS.index(name)
+        room[index, 1] = (chin[1] + least * height - portrait.body[index, 1]).clamp(min=0)
+    return room
 
 
 def approached(points: Tensor, centre: Tensor, growth: Tensor) -> Tensor:

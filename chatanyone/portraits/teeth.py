@@ -17,7 +17,7 @@ from chatanyone.vision import CHEEKS
 
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)  # MediaPipe's points
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-LEAST_OPEN, LEAST_HEIGHT = 0.14, 6.0  # mean height of the opening ÷ its width, and in px: less shows no more than a glint
+LEAST_OPEN, LEAST_HEIGHT = 0.12, 6.0  # mean height of the opening ÷ its width, and in px: less shows no more than a glint
 LEAST_SHARE = 0.12  # of the opening that is teeth
 BRIGHT, LIT = 0.6, 0.8  # of the cheeks' luminance: a pixel of a tooth, and half of them; in the lips' shade teeth are no model
 ONE_COLOUR = 1.0  # of CIE Lab: what chroma strays by in a black and white JPEG (0.7); in twenty coloured faces at least 1.7

@@ -112,6 +112,22 @@ def test_hands_of_the_paper_portraits_are_rigged(template: HeadTemplate, shared_
         assert lift.min() == pytest.approx(float(lift.max()), abs=1e-2) and lift.min() > 10
 
 
+def test_a_neck_guessed_beside_the_chin_does_not_hold_it(template: HeadTemplate) -> None:
+    portrait = template_portrait(template)
+    chin, height = portrait.face[152, :2], float((portrait.face[10, :2] - portrait.face[152, :2]).norm())
+    body, neck = portrait.body.clone(), BODY_KEYPOINTS.index("neck")
+    body[neck, :2] = chin
+    driver = Driver(replace(portrait, body=body), template)
+    place = len(driver.source.control) - len(driver.body_control) + neck
+    held = driver.source.control[place]
+    assert float(held[1] - chin[1]) == pytest.approx(0.35 * height) and float(held[0]) == float(chin[0])
+    torch.testing.assert_close(driver.source.body_keypoints[neck], chin)
+    face, motion = neutral_motion(1)
+    motion.delta[0, neck, 1] = 0.05
+    moved = (driver(face, motion).control[0] - driver.source.control)[place]
+    torch.testing.assert_close(moved, torch.tensor([0.0, 0.05 * portrait.shoulder_width_px]), atol=1e-2, rtol=0)
+
+
 def test_hands_that_hold_each_other_move_as_one(template: HeadTemplate) -> None:
     portrait = template_portrait(template)
     hands, sure = torch.zeros(2, 21, 3), torch.full((2,), 0.4)  # seen, but not surely enough to be rigged

@@ -90,6 +90,15 @@ def test_no_face_no_pose_no_hands_in_an_empty_picture() -> None:
     assert detect_hands(grey) == (None, None)
 
 
+@pytest.mark.parametrize("half", [0.75, 0.6, 0.5])
+def test_faces_that_fill_the_picture_are_found(half: float, astronaut: Image) -> None:
+    whole = detect_faces(astronaut)[0]
+    (x, y), reach = whole.center, half * whole.height_px
+    left, top, right, bottom = (round(v) for v in (x - reach, y - reach, x + reach, y + reach))
+    face, = detect_faces(np.ascontiguousarray(astronaut[top:bottom, left:right]))
+    assert np.abs(face.landmarks[:, :2] + [left, top] - whole.landmarks[:, :2]).mean() < 0.01 * whole.height_px
+
+
 def test_tracking_from_a_guess_agrees_with_detection(astronaut: Image) -> None:
     face = detect_faces(astronaut)[0]
     guess = face.landmarks + np.array([4, -3, 0], np.float32)
