@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chatanyone.commands.options import add_machine_options, add_verb, settings
+from chatanyone.errors import ConfigError
 
 _WEIGHTS = {"inception": "FID", "alexnet": "LPIPS", "i3d": "FVD", "arcface": "CSIM", "syncnet": "Sync-C and Sync-D"}
 
@@ -33,6 +34,8 @@ def add(verbs: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from chatanyone.evaluation.run import Request, evaluate
 
+    if not (options.portraits or options.voices or options.clips):
+        raise ConfigError("nothing to measure: give --portraits, --voices, --clips, or some of them")
     config = settings(options)
     if options.task_model:
         config.tracking.task_model = options.task_model

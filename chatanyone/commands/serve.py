@@ -49,12 +49,13 @@ def _run(options: argparse.Namespace) -> None:
     import asyncio
 
     from chatanyone.serve import logs
-    from chatanyone.serve.security import check_exposure, tls_context
+    from chatanyone.serve.security import check_address, check_exposure, tls_context
     from chatanyone.serve.server import data_folder, run
     from chatanyone.serve.setup import engines_and_preparers
 
     check_exposure(config.live.server)
-    tls_context(config.live.server)  # before a minute is spent on trying out the machine
+    tls_context(config.live.server)  # this and the next before a minute is spent on trying out the machine
+    check_address(config.live.server)
     logs.set_up(config.live.server.log_json)
     with data_folder(config.live) as folder:
         asyncio.run(run(config, *engines_and_preparers(config, options.stand_in, folder), folder))

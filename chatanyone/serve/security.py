@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
+import socket
 import ssl
 from urllib.parse import urlsplit
 
@@ -70,6 +71,27 @@ def tls_context(config: ServerConfig) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the TLS certificate {config.tls_certificate} or its key cannot be used: {reason(error)}") from None
     return context
+
+
+def check_address(config: ServerConfig) -> None:
+    """Refuses an address that is nobody's here, or another program's.
+
+    Raises:
+        ConfigError: with what the system says.
+    """
+    try:
+        found = socket.getaddrinfo(config.host.strip("[]"), config.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself
+            trial.bind(address)
+    except OSError as error:
+        raise cannot_listen(config, error) from None
+
+
+def cannot_listen(config: ServerConfig, error: OSError) -> ConfigError:
+    """The error in words."""
+    return ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another with --port")
 
 
 class Guard:

@@ -28,7 +28,7 @@ from chatanyone.serve.ice import servers_for_server
 from chatanyone.serve.metrics import Metrics
 from chatanyone.serve.portraits import Portraits, Prepare, as_it_is
 from chatanyone.serve.rtc import AiortcPeer
-from chatanyone.serve.security import check_exposure, is_loopback, tls_context
+from chatanyone.serve.security import cannot_listen, check_exposure, is_loopback, tls_context
 from chatanyone.serve.styles import Styles, Track, no_style
 from chatanyone.serve.transport import Peer, PeerEvents
 from chatanyone.talk.commands import read_changes
@@ -164,8 +164,7 @@ async def _listen(app: web.Application, config: ServerConfig, stack: AsyncExitSt
     try:
         await site.start()
     except OSError as error:
-        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}; "
-                          "choose another with --port") from None
+        raise cannot_listen(config, error) from None
     port = runner.addresses[0][1]
     shown = f"[{config.host}]" if ":" in config.host else config.host
     token = f"/#token={config.token}" if config.token else "/"

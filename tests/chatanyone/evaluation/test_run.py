@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chatanyone import cli
 from chatanyone.config import Config, load_config
 from chatanyone.errors import ConfigError, MediaError
 from chatanyone.evaluation import looks, reenacted
@@ -126,3 +127,9 @@ def _report(folder: Path) -> tuple[dict[str, dict[str, object]], list[object]]:
     (path,) = folder.glob("results*.json")
     data = json.loads(path.read_text())
     return data["about"], data["bars"]
+
+
+def test_nothing_to_measure_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "--output", str(tmp_path / "report")]) == cli.USER_MISTAKE
+    assert "nothing to measure: give --portraits, --voices, --clips" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

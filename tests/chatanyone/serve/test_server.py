@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -74,6 +75,19 @@ def test_a_bad_certificate_is_refused_before_the_machine_is_tried(monkeypatch: p
     monkeypatch.setattr("chatanyone.serve.setup.engines_and_preparers", lambda *_: pytest.fail("too late"))
     assert cli.main(["serve", "--certificate", "none.pem", "--key", "none.pem"]) == cli.USER_MISTAKE
     assert "the TLS certificate none.pem or its key cannot be used: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "reason"), [("127.0.0.1", "Address already in use"),
+                                              ("no.such.host.invalid", "")])
+def test_an_address_that_cannot_be_had_is_refused_before_the_machine_is_tried(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, reason: str) -> None:
+    monkeypatch.setattr("chatanyone.serve.setup.engines_and_preparers", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("chatanyone.serve.security.check_exposure", lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["serve", "--host", host, "--port", port]) == cli.USER_MISTAKE
+    error = capsys.readouterr().err
+    assert f"cannot listen on {host} port {port}: {reason}" in error and error.count("\n") == 1
 
 
 def certificate(folder: Path) -> dict[str, str]:
