@@ -18,6 +18,7 @@ from motion.template.fit import HeadFit, fit_head
 from motion.template.hands import HandTemplate
 from motion.template.head import KEYPOINT_LANDMARKS, HeadTemplate, rotation_matrix
 from motion.types import ARKIT_INDEX, ARKIT_NAMES, BODY_KEYPOINTS, HAND_DIM, BodyMotion, FaceMotion
+from render.mouth import LUMINANCE
 from render.rasterize import rasterize
 from render.types import Part, RenderDrive, RenderSource, Surface
 
@@ -321,10 +322,10 @@ def _mouth_light(portrait: Portrait, colourless: bool) -> Tensor:
     W, H = portrait.size
     cheeks = portrait.face[list(CHEEKS), :2].long().clamp(torch.tensor(0), torch.tensor([W - 1, H - 1]))
     colour = portrait.image[:, cheeks[:, 1], cheeks[:, 0]].mean(1)
-    luminance = colour @ torch.tensor([0.3, 0.59, 0.11])
+    luminance = colour @ torch.tensor(LUMINANCE)
     skin, share = ((1.0, 1.0, 1.0), 1.0) if colourless else (SKIN_TINT, CAST)
     cast = (colour / luminance.clamp(min=0.05) / torch.tensor(skin)).clamp(min=0.05) ** share
-    return (0.35 + 0.75 * luminance) * cast / (cast @ torch.tensor([0.3, 0.59, 0.11]))
+    return (0.35 + 0.75 * luminance) * cast / (cast @ torch.tensor(LUMINANCE))
 
 
 def neutral_motion(frames: int) -> tuple[FaceMotion, BodyMotion]:
